@@ -1,0 +1,77 @@
+# Mainspring: `make help` lists what can be done. Every target makes the environment ready first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PY := .venv/bin/python
+BUF := proto/node_modules/.bin/buf
+LINTED := controlplane agent clients/python proto tests loadtest examples
+PRESENT = $(wildcard $(LINTED))
+SEED ?= 1
+
+# What is written by programs, as git paths; `regenerate` below lists the programs.
+GENERATED := 'clients/python/mainspring/*_pb2*.py*' docs/states.md \
+	'clients/python/mainspring/definition/*.schema.json'
+# Fingerprints of all generated files that git knows or would add.
+FINGERPRINTS = git ls-files -co --exclude-standard -- $(GENERATED) | sort -u | xargs -r sha256sum
+
+.PHONY: help setup demo up test check generated regenerate proto lint types layers tidy sim wf bench clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv and install everything (no-op when nothing changed)
+	@.ci/setup
+
+demo: setup ## Boot a cluster, run a Montage-shaped DAG on it, count what its tasks wrote
+	@$(PY) -P examples/demo.py
+
+up: setup ## Start a local cluster and keep it up until Ctrl-C (ARGS="--nodes 2 …")
+	@$(PY) -P -m mainspring.cli.main up $(ARGS)
+
+test: setup ## Run every group of tests; the last line is their sum
+	@$(PY) -m tests.groups $(GROUPS)
+
+check: lint types generated tidy ## Run the fast checks of every change (under a minute)
+
+lint: setup ## Style, format, layers between packages, contracts
+	@.ci/setup buf
+	@.venv/bin/ruff check --quiet $(PRESENT)
+	@.venv/bin/ruff format --quiet --check $(PRESENT)
+	@$(BUF) lint
+	@.venv/bin/lint-imports --no-logo
+
+types: setup ## Check the types, strictly
+	@.venv/bin/mypy
+
+tidy: setup ## Check the budgets and the rules of the house
+	@.venv/bin/pytest tests/tidy
+
+# One line for each program that writes files into the tree.
+regenerate: setup
+	@$(PY) proto/generate.py
+
+generated: setup ## Write every generated file; fail if one was stale or is not in git
+	@before=$$($(FINGERPRINTS)); $(MAKE) regenerate; after=$$($(FINGERPRINTS)); \
+	diff <(echo "$$before") <(echo "$$after") >&2 \
+		|| { echo 'generated files were stale and are now written anew: commit them' >&2; exit 1; }; \
+	new=$$(git ls-files -o --exclude-standard -- $(GENERATED)); \
+	[ -z "$$new" ] || { printf 'generated, but not in git:\n%s\n' "$$new" >&2; exit 1; }
+
+proto: setup ## Compile the contracts to Python
+	@$(PY) proto/generate.py
+
+sim: setup ## Run the simulation from one seed (SEED=…)
+	@$(PY) -m tests.sim --seed $(SEED)
+
+wf: setup ## Import and run all the scientific workflows of the data set
+	@$(PY) -m tests.system.wf
+
+bench: setup ## Measure start, latency and throughput on this machine
+	@$(PY) -m loadtest.bench
+
+clean: ## Remove the environment, caches and local data
+	@rm -rf .venv proto/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
+		.hypothesis .coverage .coverage.* .mainspring *.egg-info clients/python/*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
