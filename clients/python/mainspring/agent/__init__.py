@@ -1,0 +1,1 @@
+"""Messages and stubs of the contracts in `mainspring.agent`; written by `make proto`."""

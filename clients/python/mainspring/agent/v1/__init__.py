@@ -1,0 +1,1 @@
+"""Messages and stubs of the contracts in `mainspring.agent.v1`; written by `make proto`."""

@@ -1,0 +1,1 @@
+"""Messages and stubs of the contracts in `mainspring.internal`; written by `make proto`."""
