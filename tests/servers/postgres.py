@@ -1,0 +1,79 @@
+"""One PostgreSQL for a whole test session; each test gets a database of its own.
+
+It lives on a thread with an event loop of its own, because a session outlives the loop of any
+test, and because the kernel binds a child to the thread that started it. Usable from synchronous
+and asynchronous fixtures alike. fsync stays on, as in production, unless asked otherwise.
+
+    @pytest.fixture(scope="session")
+    def postgres() -> Iterator[PostgresServer]:
+        with PostgresServer() as server:
+            yield server
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+import threading
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from controlplane.embedded.postgres import EmbeddedPostgres
+
+_DEADLINE_S = 90.0
+
+
+class PostgresServer:
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="mainspring-test-pg-"))
+        self.postgres = EmbeddedPostgres(self._folder / "pg", settings=settings)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="test-postgres")
+        self._numbers = itertools.count(1)
+
+    def start(self) -> None:
+        self._thread.start()
+        try:
+            self._run(self.postgres.start())
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        self._run(self.postgres.stop())
+        self._run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_DEADLINE_S)
+        self._loop.close()
+        shutil.rmtree(self._folder)
+
+    def restart(self) -> None:
+        """Stop and start on the same data; DSNs stay valid."""
+        self._run(self.postgres.stop())
+        self._run(self.postgres.start())
+
+    def kill(self) -> None:
+        """SIGKILL of the postmaster; `restart` brings it back."""
+        self._run(self.postgres.kill())
+
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """The DSN of a new database, a copy of `template` (which must have no connections)."""
+        self._run(self.postgres.create_database(name, template))
+        return self.postgres.dsn_of(name)
+
+    def fresh_database(self, template: str = "template1") -> str:
+        """As create_database, under a name that no other test has."""
+        return self.create_database(f"test_{next(self._numbers)}", template)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(_DEADLINE_S)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
