@@ -1,0 +1,1 @@
+"""Messages and stubs of the contracts in `mainspring.etcd`; written by `make proto`."""

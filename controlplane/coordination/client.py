@@ -1,0 +1,188 @@
+"""Our client of etcd: keys, transactions, leases, watches.
+
+Decides nothing about the cluster. Promises: reads are linearizable; every call has a deadline per
+member and moves on to the next member when one does not answer; errors are those of `errors`. After
+EtcdUnavailable a write may have been applied; conditional writes are built so that their repetition
+gives the true answer. Belongs to the event loop in which it was made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncGenerator, Sequence
+from typing import Self
+
+from mainspring.etcd import rpc_pb2
+
+from controlplane.coordination.errors import EtcdError
+from controlplane.coordination.keys import range_end
+from controlplane.coordination.pool import MemberPool
+from controlplane.coordination.records import Change, Record, Snapshot, record_of
+from controlplane.coordination.settings import Backoff, CoordinationSettings
+from controlplane.coordination.watch import PrefixWatch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PutOutcome:
+    """done: the write is in place. record: the key as it is now, None = absent."""
+
+    done: bool
+    record: Record | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeleteOutcome:
+    """done: this call deleted the key. revision: of the store, at or after the comparison."""
+
+    done: bool
+    revision: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """One member as it sees itself; error is empty when it answered."""
+
+    endpoint: str
+    version: str
+    has_leader: bool
+    error: str
+
+
+class EtcdClient:
+    """Use under `async with`, or close it."""
+
+    def __init__(
+        self, endpoints: Sequence[str], *, deadline_ms: int, backoff: Backoff | None = None
+    ) -> None:
+        self._pool = MemberPool(endpoints, deadline_ms=deadline_ms)
+        self._backoff = backoff or Backoff(50, 1_000)
+
+    @classmethod
+    def from_settings(cls, settings: CoordinationSettings) -> EtcdClient:
+        return cls(settings.endpoints, deadline_ms=settings.deadline_ms, backoff=settings.backoff)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    # Keys
+
+    async def get(self, key: str) -> Record | None:
+        request = rpc_pb2.RangeRequest(key=key.encode())
+        response = await self._pool.call(lambda m: m.kv.Range, request)
+        return record_of(response.kvs[0]) if response.kvs else None
+
+    async def get_prefix(self, prefix: str) -> Snapshot:
+        request = rpc_pb2.RangeRequest(key=prefix.encode(), range_end=range_end(prefix))
+        response = await self._pool.call(lambda m: m.kv.Range, request)
+        return Snapshot(response.header.revision, tuple(record_of(kv) for kv in response.kvs))
+
+    async def put(self, key: str, value: bytes, *, lease: int = 0) -> int:
+        """Write, whatever was there; return the revision. LeaseNotFound if the lease is gone."""
+        request = rpc_pb2.PutRequest(key=key.encode(), value=value, lease=lease)
+        response = await self._pool.call(lambda m: m.kv.Put, request)
+        return response.header.revision
+
+    async def delete(self, key: str) -> bool:
+        request = rpc_pb2.DeleteRangeRequest(key=key.encode())
+        response = await self._pool.call(lambda m: m.kv.DeleteRange, request)
+        return response.deleted > 0
+
+    async def put_if_absent(self, key: str, value: bytes, *, lease: int) -> PutOutcome:
+        """Create the key, bound to the lease.
+
+        A key that is already there with this lease and this value counts as done: the first try of
+        a repeated call made it. So the lease must be the caller's own.
+        """
+        outcome = await self.put_if(key, value, create_revision=0, lease=lease)
+        found = outcome.record
+        ours = found is not None and (found.lease, found.value) == (lease, value)
+        return dataclasses.replace(outcome, done=outcome.done or ours)
+
+    async def put_if(
+        self, key: str, value: bytes, *, create_revision: int, lease: int
+    ) -> PutOutcome:
+        """Write if the key still is the one created at that revision; 0 = if it is absent."""
+        put = rpc_pb2.PutRequest(key=key.encode(), value=value, lease=lease)
+        read = rpc_pb2.RequestOp(request_range=rpc_pb2.RangeRequest(key=key.encode()))
+        request = rpc_pb2.TxnRequest(
+            compare=[_created_at(key, create_revision)],
+            success=[rpc_pb2.RequestOp(request_put=put), read],
+            failure=[read],
+        )
+        response = await self._pool.call(lambda m: m.kv.Txn, request)
+        kvs = response.responses[-1].response_range.kvs
+        return PutOutcome(response.succeeded, record_of(kvs[0]) if kvs else None)
+
+    async def delete_if(self, key: str, create_revision: int) -> DeleteOutcome:
+        """Delete the key if it still is the one created at that revision."""
+        request = rpc_pb2.TxnRequest(
+            compare=[_created_at(key, create_revision)],
+            success=[
+                rpc_pb2.RequestOp(request_delete_range=rpc_pb2.DeleteRangeRequest(key=key.encode()))
+            ],
+        )
+        response = await self._pool.call(lambda m: m.kv.Txn, request)
+        return DeleteOutcome(response.succeeded, response.header.revision)
+
+    async def compact(self, revision: int) -> None:
+        """Forget the history before the revision."""
+        request = rpc_pb2.CompactionRequest(revision=revision, physical=True)
+        await self._pool.call(lambda m: m.kv.Compact, request)
+
+    def watch_prefix(self, prefix: str, *, poll_ms: int) -> AsyncGenerator[Change, None]:
+        """Iterate over the changes, for ever; see `watch`. Close it (contextlib.aclosing)."""
+        watch = PrefixWatch(
+            self._pool, prefix, self.get_prefix, poll_ms=poll_ms, backoff=self._backoff.fresh()
+        )
+        return watch.changes()
+
+    # Leases (a node's own lease lives in a thread of its own, with its own channels: see `lease`)
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        request = rpc_pb2.LeaseGrantRequest(ttl_s=ttl_s)
+        response = await self._pool.call(lambda m: m.lease.LeaseGrant, request)
+        return response.id
+
+    async def revoke_lease(self, lease: int) -> None:
+        """End the lease, with its keys. LeaseNotFound if it is gone already."""
+        request = rpc_pb2.LeaseRevokeRequest(id=lease)
+        await self._pool.call(lambda m: m.lease.LeaseRevoke, request)
+
+    async def lease_ttl_s(self, lease: int) -> int:
+        """Remaining seconds; below 0 = no such lease."""
+        request = rpc_pb2.LeaseTimeToLiveRequest(id=lease)
+        response = await self._pool.call(lambda m: m.lease.LeaseTimeToLive, request)
+        return response.ttl_s
+
+    # Members
+
+    async def status(self) -> list[MemberStatus]:
+        """Ask every member for its version and whether it has a leader."""
+        statuses = []
+        for member in self._pool.members:
+            request = rpc_pb2.StatusRequest()
+            try:
+                answer = await self._pool.call_member(
+                    member, lambda m: m.maintenance.Status, request
+                )
+            except EtcdError as error:
+                statuses.append(MemberStatus(member.endpoint, "", False, str(error)))
+            else:
+                has_leader = answer.leader != 0
+                statuses.append(MemberStatus(member.endpoint, answer.version, has_leader, ""))
+        return statuses
+
+
+def _created_at(key: str, create_revision: int) -> rpc_pb2.Compare:
+    return rpc_pb2.Compare(
+        result=rpc_pb2.Compare.EQUAL,
+        target=rpc_pb2.Compare.CREATE,
+        key=key.encode(),
+        create_revision=create_revision,
+    )

@@ -1,0 +1,87 @@
+"""The times of coordination and the relations between them.
+
+Decides nothing at run time. Promises that an instance is consistent: every broken relation is
+reported at once, in one ValueError. Knows nothing of where the values came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+
+_CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CoordinationSettings:
+    """Settings of one node's coordination.
+
+    endpoints: addresses of etcd's members, "host:port" or "http://host:port".
+    """
+
+    cluster: str
+    endpoints: tuple[str, ...]
+    lease_ttl_ms: int = 5_000  # etcd counts in seconds
+    renew_ms: int = 1_500  # pause between two renewals of the lease
+    deadline_ms: int = 1_000  # of one call to one member
+    tick_ms: int = 250  # how often the main loop shows that it is alive
+    max_stall_ms: int = 2_000  # silence of the main loop after which the lease is not renewed
+    poll_ms: int = 3_000  # how often keys are read again although the watch is silent
+    campaign_pause_ms: int = 300  # head start of a shard's preferred owner
+    handover_after_ms: int = 3_000  # how long a node is a member before shards move to it
+    report_ms: int = 1_000  # least time between two changes of a node's own membership record
+    backoff_min_ms: int = 50
+    backoff_max_ms: int = 1_000
+
+    def __post_init__(self) -> None:
+        faults = [text for holds, text in self._relations() if not holds]
+        if faults:
+            raise ValueError("coordination settings: " + "; ".join(faults))
+
+    def _relations(self) -> list[tuple[bool, str]]:
+        times = [field.name for field in dataclasses.fields(self) if field.name.endswith("_ms")]
+        return [
+            (_CLUSTER_NAME.fullmatch(self.cluster) is not None, "cluster must be a short name"),
+            (bool(self.endpoints), "endpoints must name at least one member"),
+            *((getattr(self, name) > 0, f"{name} must be above 0") for name in times),
+            (self.lease_ttl_ms % 1_000 == 0, "lease_ttl_ms must be whole seconds"),
+            (
+                # One member may miss its deadline and the next still answers in time.
+                self.renew_ms + 2 * self.deadline_ms <= self.lease_ttl_ms,
+                "renew_ms + 2 * deadline_ms must not exceed lease_ttl_ms",
+            ),
+            (self.max_stall_ms < self.lease_ttl_ms, "max_stall_ms must be below lease_ttl_ms"),
+            (4 * self.tick_ms <= self.max_stall_ms, "4 * tick_ms must not exceed max_stall_ms"),
+            (
+                self.backoff_min_ms <= self.backoff_max_ms < self.lease_ttl_ms,
+                "backoff_min_ms <= backoff_max_ms < lease_ttl_ms must hold",
+            ),
+        ]
+
+    @property
+    def backoff(self) -> Backoff:
+        return Backoff(self.backoff_min_ms, self.backoff_max_ms)
+
+
+class Backoff:
+    """Pauses that double from the least to the most, each drawn from its upper half.
+
+    The draw keeps nodes that lost etcd at the same moment from coming back at the same moment.
+    """
+
+    def __init__(self, min_ms: int, max_ms: int) -> None:
+        self._min_ms = min_ms
+        self._max_ms = max_ms
+        self._ceiling_ms = min_ms
+
+    def next_s(self) -> float:
+        ceiling_ms = self._ceiling_ms
+        self._ceiling_ms = min(self._max_ms, 2 * ceiling_ms)
+        return random.uniform(ceiling_ms / 2, ceiling_ms) / 1_000  # noqa: S311  (no secret)
+
+    def fresh(self) -> Backoff:
+        return Backoff(self._min_ms, self._max_ms)
+
+    def reset(self) -> None:
+        self._ceiling_ms = self._min_ms
