@@ -16,7 +16,7 @@ GENERATED := 'clients/python/mainspring/*_pb2*.py*' docs/states.md \
 # Fingerprints of all generated files that git knows or would add.
 FINGERPRINTS = git ls-files -co --exclude-standard -- $(GENERATED) | sort -u | xargs -r sha256sum
 
-.PHONY: help setup demo up test check generated regenerate proto lint types layers tidy sim wf bench clean
+.PHONY: help setup demo up test check generated regenerate proto lint types tidy sim wf bench clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +48,8 @@ types: setup ## Check the types, strictly
 tidy: setup ## Check the budgets and the rules of the house
 	@.venv/bin/pytest tests/tidy
 
-# One line for each program that writes files into the tree.
-regenerate: setup
+# One line for each such program.
+regenerate: setup ## Run every program that writes files into the tree
 	@$(PY) proto/generate.py
 
 generated: setup ## Write every generated file; fail if one was stale or is not in git
