@@ -35,13 +35,15 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_RUNNING: _RunState.ValueType  # 3
     """Tasks are being worked on."""
     RUN_STATE_CANCELLING: _RunState.ValueType  # 4
-    """A cancellation, a failure of the run's deadline or both are being carried out."""
+    """A cancellation is being carried out: nothing new is assigned, live attempts are stopped."""
     RUN_STATE_SUCCEEDED: _RunState.ValueType  # 5
     """Final: every task succeeded (or ended as its trigger rule allows)."""
     RUN_STATE_FAILED: _RunState.ValueType  # 6
     """Final: at least one task failed, or the run took longer than its timeout."""
     RUN_STATE_CANCELLED: _RunState.ValueType  # 7
     """Final: cancelled."""
+    RUN_STATE_TIMING_OUT: _RunState.ValueType  # 8
+    """The run took longer than its timeout: nothing new is assigned, live attempts are stopped."""
 
 class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
     """RunState is the state of a run."""
@@ -55,13 +57,15 @@ RUN_STATE_QUEUED: RunState.ValueType  # 2
 RUN_STATE_RUNNING: RunState.ValueType  # 3
 """Tasks are being worked on."""
 RUN_STATE_CANCELLING: RunState.ValueType  # 4
-"""A cancellation, a failure of the run's deadline or both are being carried out."""
+"""A cancellation is being carried out: nothing new is assigned, live attempts are stopped."""
 RUN_STATE_SUCCEEDED: RunState.ValueType  # 5
 """Final: every task succeeded (or ended as its trigger rule allows)."""
 RUN_STATE_FAILED: RunState.ValueType  # 6
 """Final: at least one task failed, or the run took longer than its timeout."""
 RUN_STATE_CANCELLED: RunState.ValueType  # 7
 """Final: cancelled."""
+RUN_STATE_TIMING_OUT: RunState.ValueType  # 8
+"""The run took longer than its timeout: nothing new is assigned, live attempts are stopped."""
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
 
 class _TaskState:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mainspring/internal/v1/node.proto\x12\x16mainspring.internal.v1\"#\n\x11PokeShardsRequest\x12\x0e\n\x06shards\x18\x01 \x03(\x05\"!\n\x12PokeShardsResponse\x12\x0b\n\x03led\x18\x01 \x03(\x05\"$\n\x13GetNodeStatsRequest\x12\r\n\x05reset\x18\x01 \x01(\x08\"\xae\x02\n\x14GetNodeStatsResponse\x12L\n\x08\x63ounters\x18\x01 \x03(\x0b\x32:.mainspring.internal.v1.GetNodeStatsResponse.CountersEntry\x12\x46\n\x05times\x18\x02 \x03(\x0b\x32\x37.mainspring.internal.v1.GetNodeStatsResponse.TimesEntry\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1aO\n\nTimesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.mainspring.internal.v1.Quantiles:\x02\x38\x01\"j\n\tQuantiles\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0e\n\x06p50_us\x18\x02 \x01(\x03\x12\x0e\n\x06p95_us\x18\x03 \x01(\x03\x12\x0e\n\x06p99_us\x18\x04 \x01(\x03\x12\x0e\n\x06max_us\x18\x05 \x01(\x03\x12\x0e\n\x06sum_us\x18\x06 \x01(\x03\x32\xdd\x01\n\x0bNodeService\x12\x63\n\nPokeShards\x12).mainspring.internal.v1.PokeShardsRequest\x1a*.mainspring.internal.v1.PokeShardsResponse\x12i\n\x0cGetNodeStats\x12+.mainspring.internal.v1.GetNodeStatsRequest\x1a,.mainspring.internal.v1.GetNodeStatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!mainspring/internal/v1/node.proto\x12\x16mainspring.internal.v1\"F\n\x11PokeShardsRequest\x12\x0e\n\x06shards\x18\x01 \x03(\x05\x12\x10\n\x08\x63ommands\x18\x02 \x03(\x03\x12\x0f\n\x07wait_ms\x18\x03 \x01(\x05\"!\n\x12PokeShardsResponse\x12\x0b\n\x03led\x18\x01 \x03(\x05\"$\n\x13GetNodeStatsRequest\x12\r\n\x05reset\x18\x01 \x01(\x08\"\xae\x02\n\x14GetNodeStatsResponse\x12L\n\x08\x63ounters\x18\x01 \x03(\x0b\x32:.mainspring.internal.v1.GetNodeStatsResponse.CountersEntry\x12\x46\n\x05times\x18\x02 \x03(\x0b\x32\x37.mainspring.internal.v1.GetNodeStatsResponse.TimesEntry\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1aO\n\nTimesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x30\n\x05value\x18\x02 \x01(\x0b\x32!.mainspring.internal.v1.Quantiles:\x02\x38\x01\"j\n\tQuantiles\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x0e\n\x06p50_us\x18\x02 \x01(\x03\x12\x0e\n\x06p95_us\x18\x03 \x01(\x03\x12\x0e\n\x06p99_us\x18\x04 \x01(\x03\x12\x0e\n\x06max_us\x18\x05 \x01(\x03\x12\x0e\n\x06sum_us\x18\x06 \x01(\x03\x32\xdd\x01\n\x0bNodeService\x12\x63\n\nPokeShards\x12).mainspring.internal.v1.PokeShardsRequest\x1a*.mainspring.internal.v1.PokeShardsResponse\x12i\n\x0cGetNodeStats\x12+.mainspring.internal.v1.GetNodeStatsRequest\x1a,.mainspring.internal.v1.GetNodeStatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,19 +36,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETNODESTATSRESPONSE_TIMESENTRY']._loaded_options = None
   _globals['_GETNODESTATSRESPONSE_TIMESENTRY']._serialized_options = b'8\001'
   _globals['_POKESHARDSREQUEST']._serialized_start=61
-  _globals['_POKESHARDSREQUEST']._serialized_end=96
-  _globals['_POKESHARDSRESPONSE']._serialized_start=98
-  _globals['_POKESHARDSRESPONSE']._serialized_end=131
-  _globals['_GETNODESTATSREQUEST']._serialized_start=133
-  _globals['_GETNODESTATSREQUEST']._serialized_end=169
-  _globals['_GETNODESTATSRESPONSE']._serialized_start=172
-  _globals['_GETNODESTATSRESPONSE']._serialized_end=474
-  _globals['_GETNODESTATSRESPONSE_COUNTERSENTRY']._serialized_start=346
-  _globals['_GETNODESTATSRESPONSE_COUNTERSENTRY']._serialized_end=393
-  _globals['_GETNODESTATSRESPONSE_TIMESENTRY']._serialized_start=395
-  _globals['_GETNODESTATSRESPONSE_TIMESENTRY']._serialized_end=474
-  _globals['_QUANTILES']._serialized_start=476
-  _globals['_QUANTILES']._serialized_end=582
-  _globals['_NODESERVICE']._serialized_start=585
-  _globals['_NODESERVICE']._serialized_end=806
+  _globals['_POKESHARDSREQUEST']._serialized_end=131
+  _globals['_POKESHARDSRESPONSE']._serialized_start=133
+  _globals['_POKESHARDSRESPONSE']._serialized_end=166
+  _globals['_GETNODESTATSREQUEST']._serialized_start=168
+  _globals['_GETNODESTATSREQUEST']._serialized_end=204
+  _globals['_GETNODESTATSRESPONSE']._serialized_start=207
+  _globals['_GETNODESTATSRESPONSE']._serialized_end=509
+  _globals['_GETNODESTATSRESPONSE_COUNTERSENTRY']._serialized_start=381
+  _globals['_GETNODESTATSRESPONSE_COUNTERSENTRY']._serialized_end=428
+  _globals['_GETNODESTATSRESPONSE_TIMESENTRY']._serialized_start=430
+  _globals['_GETNODESTATSRESPONSE_TIMESENTRY']._serialized_end=509
+  _globals['_QUANTILES']._serialized_start=511
+  _globals['_QUANTILES']._serialized_end=617
+  _globals['_NODESERVICE']._serialized_start=620
+  _globals['_NODESERVICE']._serialized_end=841
 # @@protoc_insertion_point(module_scope)

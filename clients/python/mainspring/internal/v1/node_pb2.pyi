@@ -20,23 +20,33 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class PokeShardsRequest(_message.Message):
-    """PokeShardsRequest names shards."""
+    """PokeShardsRequest names shards, and commands of their inboxes to wait for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SHARDS_FIELD_NUMBER: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    wait_ms: _builtins.int
+    """Longest wait for the commands, in milliseconds, at most 10,000."""
     @_builtins.property
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Numbers of the shards."""
+
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers of commands: the answer comes when all of them are applied, or the wait is over."""
 
     def __init__(
         self,
         *,
         shards: _abc.Iterable[_builtins.int] | None = ...,
+        commands: _abc.Iterable[_builtins.int] | None = ...,
+        wait_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands", "shards", b"shards", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,206 @@
+"""Decides what can be told to a shard.
+
+Every event has a source that repeats it until it has had its effect: commands are rows of the
+inbox, what agents say is said again in the next inventory, and timers are recomputed at recovery.
+Does not know how an event arrived.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from controlplane.core.states import AttemptState
+from controlplane.core.types import DagKey, DagVersion
+
+
+class ApplyDag(NamedTuple):
+    """Command: make a version the current one. `etag` empty: whatever is current."""
+
+    command: int
+    version: DagVersion
+    etag: str
+
+
+class TriggerRun(NamedTuple):
+    """Command: make a run of the current version. `run_id` was chosen by the caller."""
+
+    command: int
+    key: DagKey
+    run_id: bytes
+    logical_us: int
+
+
+class CancelRun(NamedTuple):
+    """Command: cancel a run."""
+
+    command: int
+    key: DagKey
+    run_id: bytes
+    reason: str
+
+
+class PauseDag(NamedTuple):
+    """Command: pause the schedules of a DAG, or resume them."""
+
+    command: int
+    key: DagKey
+    paused: bool
+    reason: str
+
+
+class Finished(NamedTuple):
+    """An agent reports the end of an attempt. Times on the agent's clock; 0: never started."""
+
+    agent: str
+    attempt_id: bytes
+    state: AttemptState
+    started_us: int
+    finished_us: int
+    exit_code: int | None
+    signal: int
+    stdout_bytes: int
+    stderr_bytes: int
+    message: str
+
+
+class Started(NamedTuple):
+    """An agent reports that the process of an attempt was spawned."""
+
+    agent: str
+    attempt_id: bytes
+    started_us: int
+
+
+class Rejected(NamedTuple):
+    """An agent refuses an attempt; nothing was started."""
+
+    agent: str
+    attempt_id: bytes
+    message: str
+
+
+class Inventory(NamedTuple):
+    """All that an agent holds for this shard: after it, the shard may assign to the agent.
+
+    `live`: (attempt id, start in microseconds or 0) of each attempt that it holds.
+    """
+
+    agent: str
+    incarnation: bytes
+    live: tuple[tuple[bytes, int], ...]
+    finished: tuple[Finished, ...]
+
+
+class AgentGone(NamedTuple):
+    """The session of an agent ended; its attempts stay live."""
+
+    agent: str
+
+
+class CapacityChanged(NamedTuple):
+    """There may be room for ready tasks that found none."""
+
+
+Event = (
+    ApplyDag
+    | TriggerRun
+    | CancelRun
+    | PauseDag
+    | Finished
+    | Started
+    | Rejected
+    | Inventory
+    | AgentGone
+    | CapacityChanged
+)
+
+
+class RunRecord(NamedTuple):
+    """Recovery: a live run as the store has it."""
+
+    day: int
+    run: int
+    run_id: bytes
+    key: DagKey
+    digest: bytes
+    state: int
+    reason: str
+    cause: int
+    schedule: str
+    logical_us: int
+    created_us: int
+    started_us: int | None
+
+
+class LiveRecord(NamedTuple):
+    """Recovery: a live attempt as the store has it."""
+
+    run: int
+    task: int
+    index: int
+    attempt_id: bytes
+    number: int
+    agent: str
+    incarnation: bytes
+    assigned_us: int
+    started_us: int | None
+
+
+class EndRecord(NamedTuple):
+    """Recovery: the last ended attempt of a task instance of a live run."""
+
+    run: int
+    task: int
+    index: int
+    number: int
+    state: int
+    finished_us: int
+
+
+class WaitRecord(NamedTuple):
+    """Recovery: a task instance that waits."""
+
+    run: int
+    task: int
+    index: int
+    kind: int
+    due_us: int
+    number: int
+    reason: str
+
+
+class DagRecord(NamedTuple):
+    """Recovery: the head of a DAG."""
+
+    key: DagKey
+    digest: bytes
+    task_count: int
+    paused: bool
+    pause_reason: str
+    revision: int
+    created_us: int
+
+
+class ScheduleRecord(NamedTuple):
+    """Recovery: a schedule with its next instant."""
+
+    key: DagKey
+    schedule: str
+    definition: str
+    next_us: int | None
+
+
+class Recovered(NamedTuple):
+    """All that a shard needs from the store to go on.
+
+    `versions` holds the compiled versions of all live runs, and of all DAGs with schedules or
+    queued runs; other versions are asked for when a command names them.
+    """
+
+    versions: tuple[DagVersion, ...]
+    dags: tuple[DagRecord, ...]
+    schedules: tuple[ScheduleRecord, ...]
+    runs: tuple[RunRecord, ...]
+    live: tuple[LiveRecord, ...]
+    ended: tuple[EndRecord, ...]
+    waits: tuple[WaitRecord, ...]
