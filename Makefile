@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
-BUF := proto/node_modules/.bin/buf
+BUF = $(wildcard proto/node_modules/@bufbuild/buf-*/bin/buf)
 LINTED := controlplane agent clients/python proto tests loadtest examples
 PRESENT = $(wildcard $(LINTED))
 SEED ?= 1
