@@ -11,18 +11,19 @@ the lowest bit of the lowest level that has any.
 Promises: `advance` returns payloads in the order of their deadlines, equal ones in the order
 of insertion; a deadline that has passed comes out at the next `advance`; an id is never valid
 again once its timer has fired or was cancelled. Insert and cancel cost O(1) below the heap,
-and a timer moves down at most five times in its life. Slots are doubly linked lists in flat
-arrays: 26 bytes a timer beside the reference to its payload.
+and a timer moves down at most five times in its life. Everything lies in flat arrays, 26 bytes
+a timer beside the reference to its payload: a slot is an array of timer indices, and a timer
+knows its position there, so that cancelling puts the slot's last timer in its place.
 """
 
 from __future__ import annotations
 
 from array import array
 from heapq import heapify, heappop, heappush
-from typing import Generic, NewType, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 Payload = TypeVar("Payload")
-TimerId = NewType("TimerId", int)
+TimerId: TypeAlias = int
 
 LEVELS = 6
 SLOT_BITS = 6
@@ -30,29 +31,29 @@ SLOTS = 1 << SLOT_BITS
 HORIZON_BITS = LEVELS * SLOT_BITS
 MAX_DEADLINE_MS = (1 << 62) - 1
 
-_NONE = -1
 _OVERFLOW = LEVELS * SLOTS
 _INDEX_BITS = 32
 _INDEX_MASK = (1 << _INDEX_BITS) - 1
+_FIRST_ENTRIES = 64
+# The level of a timer, by the bit length of (wheel's time XOR deadline).
+_LEVEL_OF = (0, *(width // SLOT_BITS for width in range(HORIZON_BITS)))
 
 
 class Wheel(Generic[Payload]):
     """Timers by deadline, in milliseconds of one clock that never goes back."""
 
     __slots__ = (
-        "_count",
         "_deadline",
-        "_following",
         "_free",
-        "_heads",
         "_now_ms",
         "_occupied",
         "_overflow",
         "_payload",
         "_place",
-        "_preceding",
+        "_position",
         "_sequence",
         "_sequences",
+        "_slots",
         "_stale",
     )
 
@@ -60,56 +61,45 @@ class Wheel(Generic[Payload]):
         assert 0 <= now_ms <= MAX_DEADLINE_MS, now_ms
         self._now_ms = now_ms
         self._sequences = 0
-        self._count = 0
         self._occupied = [0] * LEVELS
-        self._heads = array("i", [_NONE]) * _OVERFLOW
+        self._slots = [array("i") for _ in range(_OVERFLOW)]
         self._overflow: list[tuple[int, int, int]] = []
         self._stale = 0
         # One entry a timer; `_sequence` is 0 where the entry is free.
         self._deadline = array("q")
         self._sequence = array("q")
-        self._following = array("i")
-        self._preceding = array("i")
         self._place = array("h")
+        self._position = array("i")
         self._payload: list[Payload | None] = []
-        self._free: list[int] = []
+        self._free = array("i")
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._payload) - len(self._free)
 
     def insert(self, deadline_ms: int, payload: Payload) -> TimerId:
         """Arms a timer; a deadline not later than the wheel's time is due at once."""
         assert deadline_ms <= MAX_DEADLINE_MS, deadline_ms
+        if not self._free:
+            self._grow()
+        index = self._free.pop()
         self._sequences = sequence = self._sequences + 1
-        if self._free:
-            index = self._free.pop()
-            self._deadline[index] = deadline_ms
-            self._sequence[index] = sequence
-            self._payload[index] = payload
-        else:
-            index = len(self._deadline)
-            self._deadline.append(deadline_ms)
-            self._sequence.append(sequence)
-            self._following.append(_NONE)
-            self._preceding.append(_NONE)
-            self._place.append(_NONE)
-            self._payload.append(payload)
-        self._count += 1
+        self._deadline[index] = deadline_ms
+        self._sequence[index] = sequence
+        self._payload[index] = payload
         self._link(index, deadline_ms)
-        return TimerId(sequence << _INDEX_BITS | index)
+        return sequence << _INDEX_BITS | index
 
     def cancel(self, timer_id: TimerId) -> bool:
         """Whether the timer was still armed; it will not fire."""
         index = timer_id & _INDEX_MASK
         if index >= len(self._sequence) or self._sequence[index] != timer_id >> _INDEX_BITS:
             return False
+        self._release(index)
         if self._place[index] == _OVERFLOW:
-            self._release(index)
             self._stale += 1
             self._prune_overflow()
         else:
             self._unlink(index)
-            self._release(index)
         return True
 
     def next_deadline(self) -> int | None:
@@ -131,9 +121,9 @@ class Wheel(Generic[Payload]):
         while True:
             slot = self._first_slot()
             if slot is None:
-                if not self._draw_overflow(now_ms):
-                    break
-                continue
+                if self._draw_overflow(now_ms):
+                    continue
+                break
             start = self._start_of(slot)
             if start > now_ms:
                 break
@@ -145,6 +135,15 @@ class Wheel(Generic[Payload]):
                     self._link(index, self._deadline[index])
         self._now_ms = now_ms
         return fired
+
+    def _grow(self) -> None:
+        """Doubles the entries; they are never given back."""
+        old = len(self._payload)
+        more = max(old, _FIRST_ENTRIES)
+        for numbers in (self._deadline, self._sequence, self._place, self._position):
+            numbers.extend([0] * more)
+        self._payload.extend([None] * more)
+        self._free.extend(range(old + more - 1, old - 1, -1))
 
     def _first_slot(self) -> int | None:
         """The occupied slot, as level * 64 + slot, that is due first."""
@@ -161,56 +160,49 @@ class Wheel(Generic[Payload]):
     def _link(self, index: int, deadline_ms: int) -> None:
         now_ms = self._now_ms
         deadline_ms = max(deadline_ms, now_ms)
-        differing = (now_ms ^ deadline_ms).bit_length()
-        if differing > HORIZON_BITS:
+        width = (now_ms ^ deadline_ms).bit_length()
+        if width > HORIZON_BITS:
             self._place[index] = _OVERFLOW
-            heappush(self._overflow, (self._deadline[index], self._sequence[index], index))
+            heappush(self._overflow, (deadline_ms, self._sequence[index], index))
             return
-        level = (differing - 1) // SLOT_BITS if differing else 0
-        bit = deadline_ms >> level * SLOT_BITS & SLOTS - 1
-        slot = level * SLOTS + bit
-        head = self._heads[slot]
-        self._following[index] = head
-        self._preceding[index] = _NONE
-        if head != _NONE:
-            self._preceding[head] = index
-        self._heads[slot] = index
+        level = _LEVEL_OF[width]
+        slot = level * SLOTS + (deadline_ms >> level * SLOT_BITS & SLOTS - 1)
+        entries = self._slots[slot]
+        if not entries:
+            self._occupied[level] |= 1 << slot % SLOTS
         self._place[index] = slot
-        self._occupied[level] |= 1 << bit
+        self._position[index] = len(entries)
+        entries.append(index)
 
     def _unlink(self, index: int) -> None:
         slot = self._place[index]
-        following, preceding = self._following[index], self._preceding[index]
-        if following != _NONE:
-            self._preceding[following] = preceding
-        if preceding != _NONE:
-            self._following[preceding] = following
-            return
-        self._heads[slot] = following
-        if following == _NONE:
+        entries = self._slots[slot]
+        last = entries.pop()
+        if last != index:
+            position = self._position[index]
+            entries[position] = last
+            self._position[last] = position
+        elif not entries:
             self._occupied[slot // SLOTS] ^= 1 << slot % SLOTS
 
     def _release(self, index: int) -> None:
         self._sequence[index] = 0
         self._payload[index] = None
         self._free.append(index)
-        self._count -= 1
 
-    def _take(self, slot: int) -> list[int]:
+    def _take(self, slot: int) -> array[int]:
         """Empties a slot."""
-        taken = []
-        index = self._heads[slot]
-        while index != _NONE:
-            taken.append(index)
-            index = self._following[index]
-        self._heads[slot] = _NONE
+        taken = self._slots[slot]
+        self._slots[slot] = array("i")
         self._occupied[slot // SLOTS] ^= 1 << slot % SLOTS
         return taken
 
-    def _fire(self, due: list[int], fired: list[Payload]) -> None:
-        if len(due) > 1:
-            due.sort(key=lambda index: (self._deadline[index], self._sequence[index]))
-        for index in due:
+    def _fire(self, due: array[int], fired: list[Payload]) -> None:
+        order = list(due)
+        if len(order) > 1:
+            order.sort(key=self._sequence.__getitem__)
+            order.sort(key=self._deadline.__getitem__)
+        for index in order:
             fired.append(self._payload[index])  # type: ignore[arg-type]  # armed: it has one
             self._release(index)
 
