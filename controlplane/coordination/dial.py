@@ -38,6 +38,14 @@ def parse_endpoint(text: str) -> str:
     return address
 
 
+def is_endpoint(text: str) -> bool:
+    try:
+        parse_endpoint(text)
+    except ValueError:
+        return False
+    return True
+
+
 def open_channel(endpoint: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
 

@@ -12,7 +12,7 @@ import dataclasses
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar, cast
+from typing import Self, TypeVar, cast
 
 import grpc
 from mainspring.etcd import rpc_pb2, rpc_pb2_grpc
@@ -69,7 +69,10 @@ class LeaseCalls:
             self._rotation.leave(self._rotation.current)
             raise
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._drop_stream()
         for channel in self._channels:
             channel.close()

@@ -147,16 +147,16 @@ class _Keeper:
 
     def run(self) -> None:
         failure: Exception | None = None
-        calls = LeaseCalls(self._settings.endpoints, deadline_ms=self._settings.deadline_ms)
         try:
-            self._keep_leases(calls)
+            with LeaseCalls(
+                self._settings.endpoints, deadline_ms=self._settings.deadline_ms
+            ) as calls:
+                self._keep_leases(calls)
         except Exception as error:  # noqa: BLE001  (top of the thread: `run` raises it again)
             _log.exception("lease_thread_failed")
             failure = error
-        finally:
-            calls.close()
-            with contextlib.suppress(RuntimeError):  # the loop was closed over our head
-                self._ended(failure)
+        with contextlib.suppress(RuntimeError):  # the loop was closed over our head
+            self._ended(failure)
 
     def _keep_leases(self, calls: LeaseCalls) -> None:
         while not self._stopping.is_set():

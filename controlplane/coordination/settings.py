@@ -10,6 +10,8 @@ import dataclasses
 import random
 import re
 
+from controlplane.coordination.dial import is_endpoint
+
 _CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 
 
@@ -44,6 +46,7 @@ class CoordinationSettings:
         return [
             (_CLUSTER_NAME.fullmatch(self.cluster) is not None, "cluster must be a short name"),
             (bool(self.endpoints), "endpoints must name at least one member"),
+            *((is_endpoint(text), f"{text!r} is not host:port") for text in self.endpoints),
             *((getattr(self, name) > 0, f"{name} must be above 0") for name in times),
             (self.lease_ttl_ms % 1_000 == 0, "lease_ttl_ms must be whole seconds"),
             (
