@@ -54,7 +54,7 @@ regenerate: setup ## Run every program that writes files into the tree
 
 generated: setup ## Write every generated file; fail if one was stale or is not in git
 	@before=$$($(FINGERPRINTS)); $(MAKE) regenerate; after=$$($(FINGERPRINTS)); \
-	diff <(echo "$$before") <(echo "$$after") >&2 \
+	diff <(echo "$$before") <(echo "$$after") | sed -n 's/^> [0-9a-f]* */stale: /p' >&2 \
 		|| { echo 'generated files were stale and are now written anew: commit them' >&2; exit 1; }; \
 	new=$$(git ls-files -o --exclude-standard -- $(GENERATED)); \
 	[ -z "$$new" ] || { printf 'generated, but not in git:\n%s\n' "$$new" >&2; exit 1; }
