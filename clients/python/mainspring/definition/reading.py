@@ -1,0 +1,312 @@
+"""Reads a document of nodes into a `DagSpec` by the tables of the format.
+
+Decides the type of every value from the key it belongs to, so `task: no` is a task called "no".
+Promises every problem of a document at once, and a message built from all that is valid: a list
+keeps the index of a broken element, a value of the right type that breaks a rule is kept. Does not
+know source formats, nor the rules that need the whole DAG.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any
+
+from google.protobuf.message import Message
+
+from mainspring.definition.nodes import Mapping, Node, Null, Scalar, Sequence, described
+from mainspring.definition.problems import Path, Report, shown
+from mainspring.definition.quantities import (
+    NANOS_PER_SECOND,
+    QuantityError,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_number,
+    parse_size,
+    parse_whole,
+)
+from mainspring.definition.tables import (
+    DAG,
+    Choice,
+    Kind,
+    ListOf,
+    Real,
+    Section,
+    Size,
+    Span,
+    Text,
+    TextMap,
+    Whole,
+)
+from mainspring.v1.dag_pb2 import DagSpec
+
+# Tab, line feed and carriage return are text; the other control characters, the delete character
+# and halves of surrogate pairs are not.
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_LONGEST_GUESS = 60
+
+
+def read_dag(node: Node, report: Report) -> DagSpec:
+    """The definition that a document holds; its problems go to `report`."""
+    spec = DagSpec()
+    _section(report, DAG, node, spec, None)
+    return spec
+
+
+def _section(report: Report, section: Section, node: Node, message: Message, path: Path) -> None:
+    if not isinstance(node, Mapping):
+        _wrong_type(report, path, node, f"{section.what}, a mapping")
+        return
+    present: set[str] = set()
+    for key_node, value in node.pairs:
+        name = _key_name(report, key_node, path)
+        if name is None:
+            continue
+        key = section.by_name.get(name)
+        if key is None:
+            _unknown_key(report, name, section.by_name, key_node.offset, path)
+        elif name in present:
+            report.add((path, key.api_field), key_node.offset, f"key {name!r} is given twice")
+        else:
+            present.add(name)
+            field = key.api_field
+            _READERS[type(key.kind)](report, key.kind, value, message, field, (path, field))
+    _check_presence(report, section, node, present, path)
+
+
+def _check_presence(
+    report: Report, section: Section, node: Mapping, present: set[str], path: Path
+) -> None:
+    for name in section.required:
+        if name not in present:
+            field = section.by_name[name].api_field
+            report.add((path, field), node.offset, f"missing: {section.what} needs {name!r}")
+    chosen = [name for name in section.exactly_one if name in present]
+    if section.exactly_one and len(chosen) != 1:
+        names = " or ".join(repr(name) for name in section.exactly_one)
+        message = f"{section.what} has exactly one of {names}"
+        report.add(path, node.offset, message, "both are given" if chosen else "none is given")
+
+
+def _key_name(report: Report, node: Node, path: Path) -> str | None:
+    if isinstance(node, Scalar):
+        return node.text
+    report.add(path, node.offset, f"a key must be a text, found {described(node)}")
+    return None
+
+
+def _unknown_key(
+    report: Report, name: str, known: Iterable[str], offset: int, path: Path
+) -> None:
+    if report.full:
+        return
+    field: Path = (path, name[:_LONGEST_GUESS])
+    if name == "<<":
+        hint = "an alias can stand for a whole value: `resources: *small`"
+        report.add(path, offset, "merge keys are not supported", hint)
+        return
+    names = tuple(known)
+    close = get_close_matches(name.lower()[:_LONGEST_GUESS], names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "known keys: " + ", ".join(names)
+    report.add(field, offset, f"unknown key {shown(name)}", hint)
+
+
+def _wrong_type(report: Report, path: Path, node: Node, expected: str) -> None:
+    report.add(path, node.offset, f"expected {expected}, found {described(node)}")
+
+
+def _read_text(report: Report, kind: Text, node: Node, path: Path) -> str | None:
+    """The text of a value, also when it breaks a rule; None when it is no text at all."""
+    if not isinstance(node, Scalar):
+        hint = 'write "" for an empty text' if isinstance(node, Null) else ""
+        report.add(path, node.offset, f"expected a text, found {described(node)}", hint)
+        return None
+    text = node.text
+    if not node.plain:
+        found = _FORBIDDEN.search(text)
+        if found is not None:
+            code = f"U+{ord(found.group()):04X}"
+            report.add(path, node.offset, f"control character {code} is not allowed")
+            return None
+    fault = _text_fault(kind, text)
+    if fault:
+        report.add(path, node.offset, *fault)
+    return text
+
+
+def _text_fault(kind: Text, text: str) -> tuple[str, ...]:
+    length = len(text)
+    if length > kind.maximum:
+        return (f"{length:,} characters, at most {kind.maximum:,} are allowed",)
+    if length < kind.minimum:
+        return ("must not be empty",)
+    if kind.pattern and not _compiled(kind.pattern).fullmatch(text):
+        return (f"{shown(text)} is not allowed here", f"use {kind.rule}")
+    return ()
+
+
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+def _text(
+    report: Report, kind: Text, node: Node, message: Message, field: str, path: Path
+) -> None:
+    text = _read_text(report, kind, node, path)
+    if text is not None:
+        setattr(message, field, text)
+
+
+def _read_quantity(
+    report: Report, parse: Callable[[str], Any], node: Node, path: Path, expected: str
+) -> Any:
+    """The parsed value of a plain or quoted text; None when it is not such a quantity."""
+    if not isinstance(node, Scalar):
+        _wrong_type(report, path, node, expected)
+        return None
+    try:
+        return parse(node.text)
+    except QuantityError as error:
+        report.add(path, node.offset, error.message, error.hint)
+        return None
+
+
+def _check_range(
+    report: Report, value: float, limits: tuple[float, float], node: Node, path: Path
+) -> None:
+    low, high = limits
+    if not low <= value <= high:
+        text = f"must be {low:,} to {high:,}, found {value:,}"
+        report.add(path, node.offset, text)
+
+
+def _number(
+    report: Report, kind: Whole | Real, node: Node, message: Message, field: str, path: Path
+) -> None:
+    expected = "a whole number" if isinstance(kind, Whole) else "a number"
+    if isinstance(node, Scalar) and not node.plain:
+        hint = "remove the quotes"
+        report.add(path, node.offset, f"expected {expected}, found a quoted text", hint)
+        return
+    parse = parse_whole if isinstance(kind, Whole) else parse_number
+    value = _read_quantity(report, parse, node, path, expected)
+    if value is not None:
+        _check_range(report, value, (kind.minimum, kind.maximum), node, path)
+        _set_number(message, field, value)
+
+
+def _set_number(message: Message, field: str, value: float) -> None:
+    """Keeps a number out of range for further checks, as far as the field can hold it."""
+    try:
+        setattr(message, field, value)
+    except ValueError:
+        return
+
+
+def _span(
+    report: Report, kind: Span, node: Node, message: Message, field: str, path: Path
+) -> None:
+    nanos = _read_quantity(report, parse_duration, node, path, "a duration")
+    if nanos is None:
+        return
+    if nanos < kind.minimum_ns:
+        text = f"must be at least {format_duration(kind.minimum_ns)}"
+        report.add(path, node.offset, f"{text}, found {format_duration(nanos)}")
+    duration = getattr(message, field)
+    duration.SetInParent()
+    duration.seconds, duration.nanos = divmod(nanos, NANOS_PER_SECOND)
+
+
+def _size(
+    report: Report, kind: Size, node: Node, message: Message, field: str, path: Path
+) -> None:
+    size = _read_quantity(report, parse_size, node, path, "an amount of memory")
+    if size is None:
+        return
+    if size > kind.maximum:
+        report.add(path, node.offset, f"must be at most {format_size(kind.maximum)}")
+    else:
+        setattr(message, field, size)
+
+
+def _choice(
+    report: Report, kind: Choice, node: Node, message: Message, field: str, path: Path
+) -> None:
+    names = " or ".join(kind.values)
+    if not isinstance(node, Scalar):
+        _wrong_type(report, path, node, names)
+    elif node.text not in kind.values:
+        close = get_close_matches(node.text[:_LONGEST_GUESS].lower(), kind.values, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else ""
+        report.add(path, node.offset, f"expected {names}, found {shown(node.text)}", hint)
+    else:
+        setattr(message, field, kind.values[node.text])
+
+
+def _text_map(
+    report: Report, kind: TextMap, node: Node, message: Message, field: str, path: Path
+) -> None:
+    if not isinstance(node, Mapping):
+        _wrong_type(report, path, node, "a mapping of texts")
+        return
+    if len(node.pairs) > kind.maximum:
+        report.add(path, node.offset, f"{len(node.pairs):,} entries, at most {kind.maximum:,}")
+    entries = getattr(message, field)
+    for key_node, value_node in node.pairs:
+        if _key_name(report, key_node, path) is None:
+            continue
+        key = _read_text(report, kind.key, key_node, path)
+        if key is None:
+            continue
+        place: Path = (path, key[:_LONGEST_GUESS])
+        if key in entries:
+            report.add(place, key_node.offset, f"key {shown(key)} is given twice")
+            continue
+        value = _read_text(report, kind.value, value_node, place)
+        entries[key] = value or ""
+
+
+def _list(
+    report: Report, kind: ListOf, node: Node, message: Message, field: str, path: Path
+) -> None:
+    if not isinstance(node, Sequence):
+        _wrong_type(report, path, node, "a list")
+        return
+    count = len(node.items)
+    if count > kind.maximum:
+        report.add(path, node.offset, f"{count:,} entries, at most {kind.maximum:,} are allowed")
+    elif count < kind.minimum:
+        report.add(path, node.offset, "must not be empty")
+    elements = getattr(message, field)
+    item = kind.item
+    if isinstance(item, Section):
+        for index, child in enumerate(node.items):
+            _section(report, item, child, elements.add(), (path, index))
+    else:
+        for index, child in enumerate(node.items):
+            elements.append(_read_text(report, item, child, (path, index)) or "")
+
+
+def _subsection(
+    report: Report, kind: Section, node: Node, message: Message, field: str, path: Path
+) -> None:
+    child = getattr(message, field)
+    child.SetInParent()
+    _section(report, kind, node, child, path)
+
+
+_READERS: dict[type[Kind], Callable[..., None]] = {
+    Text: _text,
+    Whole: _number,
+    Real: _number,
+    Span: _span,
+    Size: _size,
+    Choice: _choice,
+    TextMap: _text_map,
+    ListOf: _list,
+    Section: _subsection,
+}
