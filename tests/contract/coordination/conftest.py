@@ -1,3 +1,5 @@
+"""Fixtures: an etcd for everybody, an etcd to be hurt, a client, a cluster name."""
+
 import pytest
 
 from controlplane.coordination.client import EtcdClient
