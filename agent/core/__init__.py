@@ -1,0 +1,1 @@
+"""The pure part of the agent: sessions, attempts, grants. No I/O, no clock, no randomness."""

@@ -1,0 +1,190 @@
+"""The agent as a value: events in, actions out.
+
+Decides: everything that an agent does, by composing its sessions, its work and its grants.
+
+The duties of its shell:
+1. hand over every event with a reading of both clocks, and perform the returned actions in order,
+   before the next event;
+2. look at `next_deadline` after each event, and hand over a `Tick` when that time has come;
+3. answer each OpenSession by NodeConnected or NodeLost, each Spawn by ProcessSpawned or
+   SpawnFailed, and every spawned process by one ProcessExited.
+
+Promises: an attempt is spawned at most once; a result is told to the leader of its shard in every
+session until it is acknowledged; the grants never exceed the capacity; a message of an older
+session, a lower epoch or another incarnation has no effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.core import entries, events
+from agent.core.actions import Action, Exit, Note, Refused
+from agent.core.grants import Grants
+from agent.core.session import Link, LinkState, Sessions
+from agent.core.tails import Tails
+from agent.core.turn import Turn
+from agent.core.types import Amount, Now, RefusalReason
+from agent.core.work import Work
+
+# A stop takes no longer than this, whatever has not ended or was not acknowledged by then.
+STOP_LIMIT_MS = 2_500
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """What an agent is. `first_session` is higher than any number of an earlier start."""
+
+    name: str
+    incarnation: bytes
+    boot_id: str
+    capacity: Amount
+    seeds: tuple[str, ...]
+    version: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    first_session: int = 1
+
+
+class AgentCore:
+    """See the module. Of no more use after `Exit` or `Refused`."""
+
+    def __init__(self, config: AgentConfig, now: Now) -> None:
+        self._config = config
+        self.sessions = Sessions(config.seeds, config.first_session, now.mono_ms)
+        self.grants = Grants(config.capacity)
+        self.work = Work(config.incarnation, self.sessions, self.grants)
+        self._tails = Tails()
+        self._stop_at_ms: int | None = None
+        self._handlers: dict[type[object], Callable[..., None]] = {
+            events.NodeConnected: self._on_connected,
+            events.Frame: self._on_frame,
+            events.NodeLost: self._on_lost,
+            events.ProcessSpawned: self.work.spawned,
+            events.SpawnFailed: self.work.spawn_failed,
+            events.ProcessExited: self.work.exited,
+            events.LogPiece: self._tails.piece,
+            events.Tick: self._on_tick,
+            events.StopRequested: self._on_stop,
+        }
+
+    def handle(self, event: events.Event, now: Now) -> list[Action]:
+        """Takes one event in and returns what is to be done about it."""
+        turn = Turn(now)
+        self._handlers[type(event)](event, turn)
+        self.work.ask_for_spawns(turn)
+        for node, entry in self.grants.settle(now.mono_ms):
+            link = self.sessions.of_node(node)
+            assert link is not None, "grants are settled among connected nodes"
+            turn.send(link.stream, entry)
+        if self._stop_at_ms is not None:
+            self._maybe_exit(self._stop_at_ms, turn)
+        return turn.actions()
+
+    def next_deadline(self) -> int | None:
+        """When the next Tick is due, on the monotonic clock in milliseconds; None: never."""
+        deadlines = (
+            self.sessions.next_deadline(),
+            self.work.attempts.next_deadline(),
+            self.grants.next_deadline(),
+            self._stop_at_ms,
+        )
+        return min((d for d in deadlines if d is not None), default=None)
+
+    def _on_connected(self, event: events.NodeConnected, turn: Turn) -> None:
+        if self.sessions.current(event.address, event.session):
+            config = self._config
+            hello = entries.Hello(
+                config.name,
+                config.incarnation,
+                config.boot_id,
+                config.capacity,
+                config.labels,
+                config.version,
+                event.session,
+            )
+            turn.send((event.address, event.session), hello)
+
+    def _on_lost(self, event: events.NodeLost, turn: Turn) -> None:
+        link = self.sessions.current(event.address, event.session)
+        if link is None:
+            return
+        turn.act(Note(f"session ended: {event.reason}", event.address))
+        self._forget(link, turn)
+        self.sessions.lost(link, turn)
+        if event.denied:
+            self._refused(event.address, RefusalReason.DENIED, event.reason, turn)
+
+    def _on_frame(self, event: events.Frame, turn: Turn) -> None:
+        link = self.sessions.current(event.address, event.session)
+        if link is None:
+            return
+        self.sessions.heard(link, turn.now.mono_ms)
+        refusal = event.frame.refusal
+        if refusal is not None:
+            self._give_up(link, f"refused: {refusal.message}", turn)
+            self._refused(event.address, refusal.reason, refusal.message, turn)
+            return
+        if event.frame.welcome is not None:
+            self._on_welcome(link, event.frame.welcome, turn)
+        if link.state is LinkState.WELCOMED:
+            self._on_entries(link, event.frame, turn)
+
+    def _on_welcome(self, link: Link, welcome: entries.Welcome, turn: Turn) -> None:
+        if welcome.session != link.number:
+            return
+        rival = self.sessions.rival(link, welcome.node)
+        if rival is not None:
+            self._give_up(rival, f"{link.address} reaches the same node", turn)
+            self.sessions.rest(rival, welcome.node)
+        if link.state is LinkState.OPENING:
+            self.grants.connect(welcome.node)
+        self.work.adopt(link, self.sessions.welcome(link, welcome, turn), turn)
+
+    def _on_entries(self, link: Link, frame: entries.NodeFrame, turn: Turn) -> None:
+        """Room is made before it is used: acknowledgements and releases come first."""
+        for attempt_id in frame.result_acks:
+            self.work.acknowledge(attempt_id)
+        if frame.release is not None:
+            self.grants.release(link.node, frame.release, turn.now.mono_ms)
+        for assign in frame.assigns:
+            self.work.assign(link, assign, turn)
+        for cancel in frame.cancels:
+            self.work.cancel(link, cancel, turn)
+        if frame.demand is not None:
+            self.grants.demand(link.node, frame.demand)
+        for tail in frame.log_tails:
+            self._tails.ask(link.stream, tail, turn)
+
+    def _on_tick(self, event: events.Tick, turn: Turn) -> None:
+        for link in self.sessions.due(turn, event.used):
+            self._give_up(link, "no sign of life", turn)
+        self.work.pass_deadlines(turn)
+
+    def _on_stop(self, _event: events.StopRequested, turn: Turn) -> None:
+        if self._stop_at_ms is None:
+            self._stop_at_ms = turn.now.mono_ms + STOP_LIMIT_MS
+            self.work.stop(turn)
+
+    def _maybe_exit(self, stop_at_ms: int, turn: Turn) -> None:
+        """Ends when all is over and told, or there is nobody to tell, or the time is up."""
+        attempts = self.work.attempts
+        told = not len(attempts) or not self.sessions.welcomed()
+        if (told and not attempts.unfinished) or turn.now.mono_ms >= stop_at_ms:
+            turn.act(Exit())
+
+    def _give_up(self, link: Link, reason: str, turn: Turn) -> None:
+        turn.act(Note(f"session closed: {reason}", link.address))
+        self._forget(link, turn)
+        self.sessions.give_up(link, reason, turn)
+
+    def _forget(self, link: Link, turn: Turn) -> None:
+        """What lives and dies with a session: its readings of logs, the grant of its node."""
+        self._tails.end_of(link.stream, turn)
+        if link.state is LinkState.WELCOMED:
+            self.grants.disconnect(link.node)
+
+    def _refused(self, address: str, reason: RefusalReason, message: str, turn: Turn) -> None:
+        """A refusal ends an agent that holds nothing; one that does tries again later."""
+        if not len(self.work.attempts) and not self.sessions.welcomed():
+            turn.act(Refused(address, reason, message))

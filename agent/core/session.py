@@ -1,0 +1,274 @@
+"""The sessions of an agent, one per node, and the memory of epochs.
+
+Decides: to which addresses a stream is opened and when again, which stream of a node counts, when a
+silent node is given up, which shards a node may speak for.
+
+Promises: what belongs to an older session is never handled; a shard speaks only under the highest
+epoch ever seen for it, and the same epoch from another holder is refused; a shard is reported as
+newly led exactly when a node leads it in an epoch that this session was not told of before.
+
+Does not know: attempts and grants; what is in an inventory.
+"""
+
+from __future__ import annotations
+
+import enum
+import zlib
+from dataclasses import dataclass, field
+
+from agent.core.actions import CloseSession, Note, OpenSession
+from agent.core.entries import Heartbeat, Leadership, Welcome
+from agent.core.turn import Turn
+from agent.core.types import Amount
+
+HANDSHAKE_MS = 5_000
+BACKOFF_FIRST_MS = 100
+BACKOFF_LAST_MS = 5_000
+HEARTBEAT_DEFAULT_MS = 5_000
+HEARTBEAT_LEAST_MS = 100
+# A node that sent no frame for this many heartbeats is given up.
+SILENT_BEATS = 3
+
+
+class EpochMemory:
+    """The highest (epoch, holder, batch) seen of each shard."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Leadership] = {}
+
+    def note(self, claim: Leadership) -> bool:
+        """Remembers a claim; False: it is refused, because a later one or another holder is known.
+
+        A claim that is repeated may carry a lower batch: the higher one is kept.
+        """
+        seen = self._seen.get(claim.shard)
+        if seen is not None:
+            if claim.epoch < seen.epoch:
+                return False
+            if claim.epoch == seen.epoch and claim.holder != seen.holder:
+                return False
+            if claim.epoch == seen.epoch and claim.batch <= seen.batch:
+                return True
+        self._seen[claim.shard] = claim
+        return True
+
+    def note_batch(self, shard: int, batch: int) -> None:
+        """Remembers a batch of the epoch that is in force."""
+        seen = self._seen[shard]
+        if batch > seen.batch:
+            self._seen[shard] = Leadership(shard, seen.epoch, seen.holder, batch)
+
+    def get(self, shard: int) -> Leadership | None:
+        return self._seen.get(shard)
+
+
+class LinkState(enum.Enum):
+    """IDLE: waits to be opened. ALIAS: another address reaches the same node."""
+
+    IDLE = "IDLE"
+    OPENING = "OPENING"
+    WELCOMED = "WELCOMED"
+    ALIAS = "ALIAS"
+
+
+@dataclass(slots=True)
+class Link:
+    """What the agent knows of one address. `due_ms`: IDLE: when to open; OPENING: when to give
+    up; WELCOMED: the next heartbeat. `leads`: shard → epoch, as accepted from this session.
+    """
+
+    address: str
+    due_ms: int
+    number: int = 0
+    state: LinkState = LinkState.IDLE
+    node: str = ""
+    leads: dict[int, int] = field(default_factory=dict)
+    peers: tuple[str, ...] = ()
+    heartbeat_ms: int = HEARTBEAT_DEFAULT_MS
+    beat: int = 0
+    heard_ms: int = 0
+    failures: int = 0
+
+    @property
+    def stream(self) -> tuple[str, int]:
+        return (self.address, self.number)
+
+    @property
+    def open(self) -> bool:
+        return self.state in {LinkState.OPENING, LinkState.WELCOMED}
+
+    def deadline(self) -> int | None:
+        """When this link wants to be looked at next."""
+        if self.state is LinkState.ALIAS:
+            return None
+        if self.state is LinkState.WELCOMED:
+            return min(self.due_ms, self.silent_ms())
+        return self.due_ms
+
+    def silent_ms(self) -> int:
+        return self.heard_ms + SILENT_BEATS * self.heartbeat_ms
+
+
+class Sessions:
+    """All links. `first_session` must be higher than any session number of an earlier start."""
+
+    def __init__(self, seeds: tuple[str, ...], first_session: int, mono_ms: int) -> None:
+        self.epochs = EpochMemory()
+        self._seeds = seeds
+        self._number = first_session - 1
+        self._links = {seed: Link(seed, mono_ms) for seed in seeds}
+        self._nodes: dict[str, Link] = {}
+        self._leaders: dict[int, Link] = {}
+
+    def current(self, address: str, session: int) -> Link | None:
+        """The link that an event belongs to; None: it belongs to an older session."""
+        link = self._links.get(address)
+        return link if link and link.open and link.number == session else None
+
+    def leader(self, shard: int) -> Link | None:
+        """The session through which the leader of a shard is reached now."""
+        return self._leaders.get(shard)
+
+    def of_node(self, node: str) -> Link | None:
+        return self._nodes.get(node)
+
+    def welcomed(self) -> list[Link]:
+        return list(self._nodes.values())
+
+    def may_speak(self, link: Link, shard: int, epoch: int) -> bool:
+        """Whether a message of this session, for this shard and epoch, is to be obeyed."""
+        return link.leads.get(shard) == epoch and self._leaders.get(shard) is link
+
+    def heard(self, link: Link, mono_ms: int) -> None:
+        link.heard_ms = mono_ms
+
+    def rival(self, link: Link, node: str) -> Link | None:
+        """Another address that reaches the same node. The node keeps the newest session of an
+        agent, so one of the two addresses must rest, or they would push each other out for ever.
+        """
+        other = self._nodes.get(node)
+        return None if other is link else other
+
+    def rest(self, link: Link, node: str) -> None:
+        """Leaves an address alone for as long as another one reaches its node."""
+        link.state = LinkState.ALIAS
+        link.node = node
+
+    def welcome(self, link: Link, welcome: Welcome, turn: Turn) -> list[int]:
+        """Takes a Welcome in; returns the shards that the node leads newly."""
+        if link.state is not LinkState.WELCOMED:
+            self._first_welcome(link, welcome.node, turn.now.mono_ms)
+        link.peers = welcome.peers
+        link.heartbeat_ms = max(HEARTBEAT_LEAST_MS, welcome.heartbeat_ms or HEARTBEAT_DEFAULT_MS)
+        link.due_ms = min(link.due_ms, turn.now.mono_ms + link.heartbeat_ms)
+        newly = self._take_claims(link, welcome.shards, turn)
+        self._refresh(turn)
+        return newly
+
+    def lost(self, link: Link, turn: Turn) -> None:
+        """The stream of a link is gone: what it led has no leader here until the next Welcome."""
+        if link.state is LinkState.WELCOMED:
+            del self._nodes[link.node]
+            self._forget_claims(link)
+            self._wake_aliases(link.node, turn)
+        link.state = LinkState.IDLE
+        link.due_ms = turn.now.mono_ms + _backoff_ms(link)
+        link.failures += 1
+        self._refresh(turn)
+
+    def give_up(self, link: Link, reason: str, turn: Turn) -> None:
+        """Closes a stream from this side."""
+        turn.act(CloseSession(link.address, link.number, reason))
+        self.lost(link, turn)
+
+    def due(self, turn: Turn, used: Amount) -> list[Link]:
+        """Opens and beats where it is time; returns the links whose node is to be given up."""
+        mono_ms, silent = turn.now.mono_ms, []
+        for link in self._links.values():
+            deadline = link.deadline()
+            if deadline is None or deadline > mono_ms:
+                continue
+            if link.state is LinkState.IDLE:
+                self._open(link, turn)
+            elif link.state is LinkState.OPENING or link.silent_ms() <= mono_ms:
+                silent.append(link)
+            else:
+                self._beat(link, turn, used)
+        return silent
+
+    def next_deadline(self) -> int | None:
+        deadlines = (link.deadline() for link in self._links.values())
+        return min((d for d in deadlines if d is not None), default=None)
+
+    def _open(self, link: Link, turn: Turn) -> None:
+        self._number += 1
+        link.number = self._number
+        link.state = LinkState.OPENING
+        link.due_ms = turn.now.mono_ms + HANDSHAKE_MS
+        turn.act(OpenSession(link.address, link.number))
+
+    def _beat(self, link: Link, turn: Turn, used: Amount) -> None:
+        link.beat += 1
+        link.due_ms = turn.now.mono_ms + link.heartbeat_ms
+        turn.send(link.stream, Heartbeat(link.beat, used))
+
+    def _first_welcome(self, link: Link, node: str, mono_ms: int) -> None:
+        assert node not in self._nodes, "a rival is laid to rest first"
+        link.state = LinkState.WELCOMED
+        link.node = node
+        link.leads = {}
+        link.beat = 0
+        link.failures = 0
+        link.heard_ms = mono_ms
+        link.due_ms = mono_ms
+        self._nodes[node] = link
+
+    def _take_claims(self, link: Link, claims: tuple[Leadership, ...], turn: Turn) -> list[int]:
+        before = link.leads
+        self._forget_claims(link)
+        link.leads = {}
+        newly = []
+        for claim in claims:
+            if not self.epochs.note(claim):
+                text = f"{link.node} claims epoch {claim.epoch}, which is over or held by another"
+                turn.act(Note(text, link.address, claim.shard))
+                continue
+            link.leads[claim.shard] = claim.epoch
+            self._leaders[claim.shard] = link
+            if before.get(claim.shard) != claim.epoch:
+                newly.append(claim.shard)
+        return newly
+
+    def _forget_claims(self, link: Link) -> None:
+        for shard in link.leads:
+            if self._leaders.get(shard) is link:
+                del self._leaders[shard]
+
+    def _wake_aliases(self, node: str, turn: Turn) -> None:
+        for other in self._links.values():
+            if other.state is LinkState.ALIAS and other.node == node:
+                other.state = LinkState.IDLE
+                other.due_ms = turn.now.mono_ms + _backoff_ms(other)
+
+    def _refresh(self, turn: Turn) -> None:
+        """Learns new addresses; forgets those that no connected node names any more."""
+        if not self._nodes:
+            return
+        wanted = dict.fromkeys(self._seeds)
+        for node_link in self._nodes.values():
+            wanted.update(dict.fromkeys(node_link.peers))
+        for address in wanted:
+            if address not in self._links:
+                self._links[address] = Link(address, turn.now.mono_ms)
+        for link in list(self._links.values()):
+            if link.state is LinkState.IDLE and link.address not in wanted:
+                del self._links[link.address]
+
+
+def _backoff_ms(link: Link) -> int:
+    """Doubles with every failure. Spread over half of itself by a hash, so that the agents of a
+    node that died do not come back all at once.
+    """
+    base = min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS << min(link.failures, 10))
+    spread = zlib.crc32(f"{link.address}/{link.number}".encode())
+    return base // 2 + spread % (base // 2 + 1)

@@ -1,0 +1,95 @@
+"""The values that the agent's decisions are made of.
+
+Decides nothing. Amounts are exact integers; the values of the enums are those of the contract.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One reading of both clocks: `wall_us` since the epoch (UTC), `mono_ms` of unknown origin."""
+
+    wall_us: int
+    mono_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """An amount of resources: thousandths of a core, bytes of memory."""
+
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+
+    def plus(self, other: Amount) -> Amount:
+        return Amount(self.cpu_millis + other.cpu_millis, self.memory_bytes + other.memory_bytes)
+
+    def minus(self, other: Amount) -> Amount:
+        """The difference of each part, never below zero."""
+        return Amount(
+            max(0, self.cpu_millis - other.cpu_millis),
+            max(0, self.memory_bytes - other.memory_bytes),
+        )
+
+    def least(self, other: Amount) -> Amount:
+        """The smaller of each part."""
+        return Amount(
+            min(self.cpu_millis, other.cpu_millis), min(self.memory_bytes, other.memory_bytes)
+        )
+
+    def most(self, other: Amount) -> Amount:
+        """The larger of each part."""
+        return Amount(
+            max(self.cpu_millis, other.cpu_millis), max(self.memory_bytes, other.memory_bytes)
+        )
+
+    def covers(self, other: Amount) -> bool:
+        return self.cpu_millis >= other.cpu_millis and self.memory_bytes >= other.memory_bytes
+
+    def __bool__(self) -> bool:
+        return self.cpu_millis > 0 or self.memory_bytes > 0
+
+
+NOTHING = Amount()
+
+
+class Outcome(enum.IntEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = 1
+    FAILED = 2
+    TIMED_OUT = 3
+    CANCELLED = 4
+
+
+class RejectReason(enum.IntEnum):
+    """Why an assignment is refused."""
+
+    INCARNATION = 1
+    EPOCH = 2
+    CAPACITY = 3
+    STOPPING = 4
+
+
+class RefusalReason(enum.IntEnum):
+    """Why a node refuses a session; DENIED is the agent's own word for a refused credential."""
+
+    DENIED = 0
+    NAME_TAKEN = 1
+    VERSION = 2
+    BAD_HELLO = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ExecSpec:
+    """What to execute. `timeout_ms` 0: no limit; `cwd` empty: a fresh folder."""
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str = ""
+    timeout_ms: int = 0
+    grace_ms: int = 0
+    request: Amount = NOTHING
