@@ -123,7 +123,7 @@ class LiveRow(NamedTuple):
     day: int
     run: int
     task: int
-    index: int
+    expansion: int
     attempt_id: bytes
     number: int
     agent: str
@@ -136,7 +136,7 @@ class StartedRow(NamedTuple):
 
     run: int
     task: int
-    index: int
+    expansion: int
     started_us: int
 
 
@@ -146,7 +146,7 @@ class DoneRow(NamedTuple):
     day: int
     run: int
     task: int
-    index: int
+    expansion: int
     attempt_id: bytes
     state: AttemptState
     started_us: int | None
@@ -170,7 +170,7 @@ class WaitRow(NamedTuple):
     day: int
     run: int
     task: int
-    index: int
+    expansion: int
     kind: WaitKind
     due_us: int
     number: int
@@ -182,7 +182,7 @@ class WaitGoneRow(NamedTuple):
 
     run: int
     task: int
-    index: int
+    expansion: int
     kind: WaitKind
 
 

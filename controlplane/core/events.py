@@ -137,7 +137,7 @@ class LiveRecord(NamedTuple):
 
     run: int
     task: int
-    index: int
+    expansion: int
     attempt_id: bytes
     number: int
     agent: str
@@ -151,7 +151,7 @@ class EndRecord(NamedTuple):
 
     run: int
     task: int
-    index: int
+    expansion: int
     number: int
     state: int
     finished_us: int
@@ -162,7 +162,7 @@ class WaitRecord(NamedTuple):
 
     run: int
     task: int
-    index: int
+    expansion: int
     kind: int
     due_us: int
     number: int

@@ -143,6 +143,12 @@ _FINAL_RUN_STATES = frozenset(RunState) - {state for state, _ in RUN_TRANSITIONS
 _FINAL_TASK_STATES = frozenset(TaskState) - {state for state, _ in TASK_TRANSITIONS}
 
 
+_WIDTH = 16
+_TASK_TABLE = bytearray(_WIDTH * _WIDTH)
+for (_state, _event), _after in TASK_TRANSITIONS.items():
+    _TASK_TABLE[_state * _WIDTH + _event] = _after
+
+
 def next_run_state(state: RunState, event: RunEvent) -> RunState:
     """The state of a run after an event. Raises TransitionError for a change no table has."""
     after = RUN_TRANSITIONS.get((state, event))
@@ -151,9 +157,12 @@ def next_run_state(state: RunState, event: RunEvent) -> RunState:
     return after
 
 
-def next_task_state(state: TaskState, event: TaskEvent) -> TaskState:
-    """The state of a task instance after an event. Raises TransitionError likewise."""
-    after = TASK_TRANSITIONS.get((state, event))
-    if after is None:
-        raise TransitionError(f"task instance: {event.name} in {state.name}")
+def next_task_state(state: int, event: TaskEvent) -> int:
+    """The state of a task instance after an event, as the numbers of TaskState.
+
+    Raises TransitionError likewise. Called several times a task, hence the flat table.
+    """
+    after = _TASK_TABLE[state * _WIDTH + event]
+    if not after:
+        raise TransitionError(f"task instance: {event.name} in {TaskState(state).name}")
     return after

@@ -37,9 +37,9 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_CANCELLING: _RunState.ValueType  # 4
     """A cancellation is being carried out: nothing new is assigned, live attempts are stopped."""
     RUN_STATE_SUCCEEDED: _RunState.ValueType  # 5
-    """Final: every task succeeded (or ended as its trigger rule allows)."""
+    """Final: every task succeeded."""
     RUN_STATE_FAILED: _RunState.ValueType  # 6
-    """Final: at least one task failed, or the run took longer than its timeout."""
+    """Final: at least one task did not succeed, or the run took longer than its timeout."""
     RUN_STATE_CANCELLED: _RunState.ValueType  # 7
     """Final: cancelled."""
     RUN_STATE_TIMING_OUT: _RunState.ValueType  # 8
@@ -59,9 +59,9 @@ RUN_STATE_RUNNING: RunState.ValueType  # 3
 RUN_STATE_CANCELLING: RunState.ValueType  # 4
 """A cancellation is being carried out: nothing new is assigned, live attempts are stopped."""
 RUN_STATE_SUCCEEDED: RunState.ValueType  # 5
-"""Final: every task succeeded (or ended as its trigger rule allows)."""
+"""Final: every task succeeded."""
 RUN_STATE_FAILED: RunState.ValueType  # 6
-"""Final: at least one task failed, or the run took longer than its timeout."""
+"""Final: at least one task did not succeed, or the run took longer than its timeout."""
 RUN_STATE_CANCELLED: RunState.ValueType  # 7
 """Final: cancelled."""
 RUN_STATE_TIMING_OUT: RunState.ValueType  # 8
@@ -259,7 +259,7 @@ class Run(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Time when the first task was assigned."""
+        """Time when the run left the queue: its first tasks became ready."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:

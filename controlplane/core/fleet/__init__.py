@@ -1,0 +1,1 @@
+"""Decides where attempts go: what agents grant, what is charged, which place fits best."""

@@ -1,0 +1,1 @@
+"""Decides what a well-formed DAG is: ids, edges, cycles, limits."""

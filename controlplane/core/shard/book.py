@@ -1,0 +1,229 @@
+"""Decides nothing: the memory of a shard, and what the step at hand has asked for so far.
+
+The parts of the shard (commands, runs, attempts, schedules) share one Book. Rows that a step may
+touch more than once (heads of DAGs, schedules, runs) are collected by key and written once, at the
+end of the step, as they are then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from controlplane.core.effects import (
+    DagRow,
+    Effects,
+    RunChangeRow,
+    RunRow,
+    ScheduleRow,
+    SealedRow,
+)
+from controlplane.core.fleet.placement import Fleet
+from controlplane.core.run.derive import SEMANTICS_VERSION
+from controlplane.core.run.run import LiveAttempt, Run
+from controlplane.core.shard.queue import ReadyQueue
+from controlplane.core.time.deadlines import Now
+from controlplane.core.time.timetable import Timetable
+from controlplane.core.time.wheel import TimerId, Wheel
+from controlplane.core.types import DagKey, DagVersion, bucket_of
+
+
+class BackoffDue(NamedTuple):
+    """Timer: a task instance may be tried again."""
+
+    run: int
+    task: int
+
+
+class RunDeadline(NamedTuple):
+    """Timer: a run has taken its longest time."""
+
+    run: int
+
+
+class ScheduleDue(NamedTuple):
+    """Timer: a schedule is due."""
+
+    key: DagKey
+    schedule: str
+
+
+class StartedDue(NamedTuple):
+    """Timer: the start of an attempt that still runs shall be stored."""
+
+    attempt_id: bytes
+
+
+Timer = BackoffDue | RunDeadline | ScheduleDue | StartedDue
+
+
+class Schedule:
+    """A schedule in the memory of its leader. `next_us` None: never due again."""
+
+    __slots__ = ("definition", "next_us", "schedule", "timer", "timetable")
+
+    def __init__(
+        self, schedule: str, definition: str, timetable: Timetable, next_us: int | None
+    ) -> None:
+        self.schedule = schedule
+        self.definition = definition
+        self.timetable = timetable
+        self.next_us = next_us
+        self.timer: TimerId | None = None
+
+
+class DagHead:
+    """A DAG in the memory of its leader; `version` None: not needed yet, the store has it."""
+
+    __slots__ = (
+        "active",
+        "bucket",
+        "created_us",
+        "digest",
+        "key",
+        "pause_reason",
+        "paused",
+        "queued",
+        "revision",
+        "schedules",
+        "task_count",
+        "updated_us",
+        "version",
+    )
+
+    def __init__(self, key: DagKey, created_us: int) -> None:
+        self.key = key
+        self.bucket = bucket_of(key)
+        self.created_us = created_us
+        self.updated_us = created_us
+        self.digest = b""
+        self.task_count = 0
+        self.version: DagVersion | None = None
+        self.paused = False
+        self.pause_reason = ""
+        self.revision = 0
+        self.schedules: dict[str, Schedule] = {}
+        self.active = 0
+        self.queued: deque[Run] = deque()
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the DAG."""
+        return str(self.revision)
+
+
+class Book:
+    """The memory of one shard."""
+
+    def __init__(self, shard: int, fleet: Fleet, now: Now) -> None:
+        self.shard = shard
+        self.fleet = fleet
+        self.now = now
+        self.wheel: Wheel[Timer] = Wheel(now.mono_ms)
+        self.queue = ReadyQueue()
+        self.dags: dict[DagKey, DagHead] = {}
+        self.runs: dict[bytes, Run] = {}
+        self.runs_by_number: dict[int, Run] = {}
+        self.attempts: dict[bytes, LiveAttempt] = {}
+        self.attempt_ids: deque[bytes] = deque()
+        self.run_keys: deque[int] = deque()
+        self.effects = Effects()
+        self._touched_dags: dict[DagKey, DagHead] = {}
+        self._touched_schedules: dict[tuple[DagKey, str], Schedule] = {}
+        self._new_runs: list[Run] = []
+        self._changed_runs: dict[bytes, Run] = {}
+
+    def begin(self, now: Now) -> None:
+        """A step begins."""
+        self.now = now
+        self.effects = Effects()
+
+    def close(self) -> Effects:
+        """The step ends: what was collected becomes rows."""
+        writes, now_us = self.effects.writes, self.now.wall_us
+        writes.dags += [_dag_row(head) for head in self._touched_dags.values()]
+        writes.schedules += [
+            _schedule_row(key, item) for (key, _), item in self._touched_schedules.items()
+        ]
+        writes.runs += [_run_row(run) for run in self._new_runs]
+        for run in self._changed_runs.values():
+            final = run.state.final
+            ended_us = now_us if final else None
+            writes.run_changes.append(
+                RunChangeRow(*run.key, run.state, run.reason, run.started_us, ended_us)
+            )
+            if final:
+                writes.sealed.append(SealedRow(*run.key, bytes(run.tasks)))
+        self._touched_dags.clear()
+        self._touched_schedules.clear()
+        self._new_runs.clear()
+        self._changed_runs.clear()
+        return self.effects
+
+    def touch_dag(self, head: DagHead) -> None:
+        """The head of a DAG changed."""
+        head.revision += 1
+        head.updated_us = self.now.wall_us
+        self._touched_dags[head.key] = head
+
+    def touch_schedule(self, key: DagKey, schedule: Schedule) -> None:
+        """A schedule changed."""
+        self._touched_schedules[key, schedule.schedule] = schedule
+
+    def drop_schedule(self, key: DagKey, schedule: Schedule) -> None:
+        """A schedule is gone: nothing of it is written."""
+        self._touched_schedules.pop((key, schedule.schedule), None)
+
+    def add_run(self, run: Run) -> None:
+        """A run is new."""
+        self.remember(run)
+        self._new_runs.append(run)
+
+    def touch_run(self, run: Run) -> None:
+        """A run changed since it was new."""
+        self._changed_runs[run.run_id] = run
+
+    def remember(self, run: Run) -> None:
+        """Keeps a run in memory."""
+        self.runs[run.run_id] = run
+        self.runs_by_number[run.key.run] = run
+
+    def forget(self, run: Run) -> None:
+        """Drops a final run from memory."""
+        del self.runs[run.run_id]
+        del self.runs_by_number[run.key.run]
+
+
+def _dag_row(head: DagHead) -> DagRow:
+    return DagRow(
+        *head.key,
+        head.bucket,
+        head.digest,
+        head.task_count,
+        head.paused,
+        head.pause_reason,
+        head.revision,
+        head.created_us,
+        head.updated_us,
+    )
+
+
+def _schedule_row(key: DagKey, item: Schedule) -> ScheduleRow:
+    return ScheduleRow(*key, item.schedule, bucket_of(key), item.definition, item.next_us)
+
+
+def _run_row(run: Run) -> RunRow:
+    return RunRow(
+        *run.key,
+        run.run_id,
+        *run.version.key,
+        bucket_of(run.version.key),
+        run.version.digest,
+        run.state,
+        run.cause,
+        run.schedule,
+        run.logical_us,
+        run.created_us,
+        run.started_us,
+        SEMANTICS_VERSION,
+    )

@@ -1,0 +1,98 @@
+"""Decides what a command does. Each ends as exactly one row that says what became of it.
+
+A command whose subject is missing or has moved on is answered, never dropped. Does not know who
+asked.
+"""
+
+from __future__ import annotations
+
+from controlplane.core.effects import AppliedRow, CommandOutcome, VersionUseRow
+from controlplane.core.events import ApplyDag, CancelRun, PauseDag, TriggerRun
+from controlplane.core.shard.book import Book, DagHead
+from controlplane.core.shard.runs import Runs
+from controlplane.core.shard.schedules import Schedules
+from controlplane.core.states import RunState
+from controlplane.core.types import RunCause
+
+
+class Commands:
+    """The commands of one shard."""
+
+    def __init__(self, book: Book, runs: Runs, schedules: Schedules) -> None:
+        self._book = book
+        self._runs = runs
+        self._schedules = schedules
+
+    def _answer(self, command: int, outcome: CommandOutcome, detail: str = "") -> None:
+        row = AppliedRow(command, outcome, detail, self._book.now.wall_us)
+        self._book.effects.writes.applied.append(row)
+
+    def apply_dag(self, event: ApplyDag) -> None:
+        """Makes a version current: `created`, `changed` or `unchanged`."""
+        book, version = self._book, event.version
+        head = book.dags.get(version.key)
+        if event.etag and (head is None or head.etag != event.etag):
+            now = "it does not exist" if head is None else f"it is {head.etag!r} now"
+            detail = f"the etag was {event.etag!r}, {now}; read the DAG again and decide anew"
+            self._answer(event.command, CommandOutcome.CONFLICT, detail)
+            return
+        detail = "changed"
+        if head is None:
+            head = book.dags[version.key] = DagHead(version.key, book.now.wall_us)
+            detail = "created"
+        elif head.digest == version.digest:
+            self._answer(event.command, CommandOutcome.APPLIED, "unchanged")
+            return
+        head.version, head.digest = version, version.digest
+        head.task_count = len(version.tasks)
+        book.touch_dag(head)
+        book.effects.writes.versions.append(
+            VersionUseRow(*version.key, version.digest, head.task_count, book.now.wall_us)
+        )
+        self._schedules.apply(head, version)
+        self._answer(event.command, CommandOutcome.APPLIED, detail)
+
+    def trigger_run(self, event: TriggerRun) -> None:
+        """Makes a run of the current version."""
+        head = self._book.dags.get(event.key)
+        if head is None:
+            self._missing(event.command, f"there is no DAG {event.key.dag!r}")
+            return
+        assert head.version is not None, event.key
+        self._runs.create(
+            head,
+            head.version,
+            event.run_id,
+            cause=RunCause.TRIGGER,
+            schedule="",
+            logical_us=event.logical_us,
+        )
+        self._answer(event.command, CommandOutcome.APPLIED)
+
+    def cancel_run(self, event: CancelRun) -> None:
+        """Starts a cancellation; one that runs already is acknowledged again."""
+        run = self._book.runs.get(event.run_id)
+        if run is None:
+            self._answer(event.command, CommandOutcome.REFUSED, "the run is final already")
+        elif run.state is RunState.TIMING_OUT:
+            detail = "the run has reached its timeout and is being stopped"
+            self._answer(event.command, CommandOutcome.REFUSED, detail)
+        else:
+            self._runs.cancel(run, event.reason)
+            self._answer(event.command, CommandOutcome.APPLIED)
+
+    def pause_dag(self, event: PauseDag) -> None:
+        """Pauses or resumes the schedules of a DAG; doing it twice changes nothing."""
+        head = self._book.dags.get(event.key)
+        if head is None:
+            self._missing(event.command, f"there is no DAG {event.key.dag!r}")
+            return
+        if head.paused != event.paused:
+            head.paused, head.pause_reason = event.paused, event.reason
+            self._book.touch_dag(head)
+            change = self._schedules.pause if event.paused else self._schedules.resume
+            change(head)
+        self._answer(event.command, CommandOutcome.APPLIED)
+
+    def _missing(self, command: int, detail: str) -> None:
+        self._answer(command, CommandOutcome.NOT_FOUND, detail)

@@ -1,0 +1,149 @@
+"""Decides the memory of a new leader from the rows of the store.
+
+What has no row is derived by the same function that answers reads. Timers are set again from
+stored instants, so one that was due while nobody led fires at once. A task is ready since the
+latest end of its parents, so its age survives. Nothing is written and nothing is sent: messages
+follow from the agents' inventories.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from controlplane.core.events import LiveRecord, Recovered, RunRecord, ScheduleRecord
+from controlplane.core.run.derive import derive, own_state
+from controlplane.core.run.run import LiveAttempt, Run
+from controlplane.core.shard.attempts import Attempts
+from controlplane.core.shard.book import Book, DagHead, Schedule
+from controlplane.core.shard.runs import Runs
+from controlplane.core.shard.schedules import Schedules, parse_definition
+from controlplane.core.states import AttemptState, RunState, TaskState
+from controlplane.core.types import DagKey, DagVersion, RunCause, RunKey
+
+Versions = dict[tuple[DagKey, bytes], DagVersion]
+
+
+class Recovery:
+    """Fills an empty Book."""
+
+    def __init__(self, book: Book, runs: Runs, attempts: Attempts, schedules: Schedules) -> None:
+        self._book = book
+        self._runs = runs
+        self._attempts = attempts
+        self._schedules = schedules
+
+    def restore(self, stored: Recovered) -> None:
+        """Takes all rows over. Runs are restored in the order of their creation."""
+        versions = {(version.key, version.digest): version for version in stored.versions}
+        self._heads(stored, versions)
+        for record in stored.schedules:
+            self._schedule(record)
+        states = _own_states(stored, versions)
+        for row in sorted(stored.runs, key=lambda row: (row.created_us, row.run)):
+            self._run(row, versions[row.key, row.digest], states.get(row.run, {}))
+        numbers = self._book.runs_by_number
+        for live in stored.live:
+            self._live(numbers[live.run], live)
+        for wait in stored.waits:
+            run = numbers[wait.run]
+            run.numbers[wait.task] = wait.number
+            self._attempts.wait(run, wait.task, wait.due_us)
+        latest = {(ended.run, ended.task): ended for ended in stored.ended}
+        for ended in latest.values():
+            # A refused attempt is tried again under its own number, and has no row that waits.
+            if ended.state == AttemptState.REJECTED:
+                numbers[ended.run].numbers.setdefault(ended.task, ended.number)
+        ends = _ends(stored)
+        for run in numbers.values():
+            if run.state is RunState.RUNNING:
+                self._queue_ready(run, ends[run.key.run])
+
+    def _heads(self, stored: Recovered, versions: Versions) -> None:
+        for record in stored.dags:
+            head = DagHead(record.key, record.created_us)
+            head.digest, head.task_count = record.digest, record.task_count
+            head.paused, head.pause_reason = record.paused, record.pause_reason
+            head.revision = record.revision
+            head.version = versions.get((record.key, record.digest))
+            self._book.dags[record.key] = head
+
+    def _schedule(self, record: ScheduleRecord) -> None:
+        head = self._book.dags[record.key]
+        # `@once` that has fired must have no instant again: hence a start before all instants.
+        timetable = parse_definition(record.definition, 0)
+        schedule = Schedule(record.schedule, record.definition, timetable, record.next_us)
+        head.schedules[record.schedule] = schedule
+        self._schedules.arm(head, schedule)
+
+    def _run(self, row: RunRecord, version: DagVersion, own: dict[int, TaskState]) -> None:
+        run = Run(
+            RunKey(row.day, row.run),
+            row.run_id,
+            version,
+            state=RunState(row.state),
+            cause=RunCause(row.cause),
+            schedule=row.schedule,
+            logical_us=row.logical_us,
+            created_us=row.created_us,
+        )
+        run.reason, run.started_us = row.reason, row.started_us
+        head = self._book.dags[row.key]
+        self._book.remember(run)
+        if run.state is RunState.QUEUED:
+            head.queued.append(run)
+            return
+        head.active += 1
+        # A run that is being stopped keeps its open tasks until it has drained.
+        run.restore(derive(version, own, RunState.RUNNING))
+        self._runs.watch_deadline(run)
+
+    def _live(self, run: Run, record: LiveRecord) -> None:
+        attempt = LiveAttempt(
+            run,
+            record.task,
+            record.number,
+            record.attempt_id,
+            record.agent,
+            record.incarnation,
+            record.assigned_us,
+        )
+        attempt.started_us = record.started_us or 0
+        run.numbers[record.task] = record.number
+        self._attempts.keep(attempt)
+
+    def _queue_ready(self, run: Run, ends: dict[int, int]) -> None:
+        since = _latest_parent_end(run, ends)
+        for task in run.ready_tasks():
+            self._book.queue.push(run, task, since.get(task, run.created_us))
+
+
+def _ends(stored: Recovered) -> dict[int, dict[int, int]]:
+    ends: dict[int, dict[int, int]] = defaultdict(dict)
+    for ended in stored.ended:
+        ends[ended.run][ended.task] = ended.finished_us
+    return ends
+
+
+def _latest_parent_end(run: Run, ends: dict[int, int]) -> dict[int, int]:
+    edges = run.version.edges
+    since: dict[int, int] = {}
+    for task, ended_us in ends.items():
+        for child in edges.children[edges.starts[task] : edges.starts[task + 1]]:
+            since[child] = max(since.get(child, 0), ended_us)
+    return since
+
+
+def _own_states(stored: Recovered, versions: Versions) -> dict[int, dict[int, TaskState]]:
+    """The states that follow from rows, by run and task; live attempts and waits win."""
+    of_run = {row.run: versions[row.key, row.digest] for row in stored.runs}
+    states: dict[int, dict[int, TaskState]] = defaultdict(dict)
+    for ended in stored.ended:
+        state = AttemptState(ended.state)
+        mine = own_state(of_run[ended.run], ended.task, ended.number, state)
+        states[ended.run][ended.task] = mine
+    for wait in stored.waits:
+        states[wait.run][wait.task] = TaskState.BACKOFF
+    for live in stored.live:
+        running = live.started_us is not None
+        states[live.run][live.task] = TaskState.RUNNING if running else TaskState.ASSIGNED
+    return states

@@ -1,0 +1,155 @@
+"""Decides what a due instant becomes, and when a schedule is due next.
+
+Every due instant ends in the ledger as exactly one of run, skipped or coalesced. The next instant
+always follows from the one before, never from the clock. What was missed while nobody led the shard
+is coalesced into the latest missed instant; what was due during a pause is skipped. The stored text
+of a timetable is `cron <zone> <expression>` or `interval <milliseconds>`.
+"""
+
+from __future__ import annotations
+
+from controlplane.core.effects import InstantOutcome, InstantRow, ScheduleGoneRow
+from controlplane.core.shard.book import Book, DagHead, Schedule, ScheduleDue
+from controlplane.core.shard.runs import Runs
+from controlplane.core.time.deadlines import to_monotonic
+from controlplane.core.time.timetable import Timetable, next_instant, parse_timetable
+from controlplane.core.types import DagKey, DagVersion, RunCause, uuid7
+
+# Ledger rows of one schedule in one step; the rest of a long absence follows in the next steps.
+MAX_INSTANTS_A_STEP = 1_000
+# Keys of runs that schedules leave to the commands of the same step.
+KEYS_FOR_COMMANDS = 1_024
+
+
+def parse_definition(definition: str, start_us: int) -> Timetable:
+    """The timetable of a stored text; `start_us` is when `@once` is due."""
+    kind, _, rest = definition.partition(" ")
+    if kind == "interval":
+        return parse_timetable("interval", every_ms=int(rest))
+    zone, _, expression = rest.partition(" ")
+    return parse_timetable("cron", expression=expression, zone=zone, start_us=start_us)
+
+
+class Schedules:
+    """The schedules of one shard."""
+
+    def __init__(self, book: Book, runs: Runs) -> None:
+        self._book = book
+        self._runs = runs
+
+    def apply(self, head: DagHead, version: DagVersion) -> None:
+        """The schedules of a new version: kept where unchanged, never fired in the past."""
+        now_us = self._book.now.wall_us
+        wanted = {item.schedule: item.definition for item in version.schedules}
+        for name, schedule in list(head.schedules.items()):
+            if wanted.get(name) != schedule.definition:
+                self._drop(head, schedule)
+        for name, definition in wanted.items():
+            if name not in head.schedules:
+                timetable = parse_definition(definition, now_us)
+                # `@once` is due at once: hence strictly after the moment before.
+                due_us = next_instant(timetable, now_us - 1)
+                schedule = Schedule(name, definition, timetable, due_us)
+                head.schedules[name] = schedule
+                self._book.touch_schedule(head.key, schedule)
+                self.arm(head, schedule)
+        for name in set(head.schedules) - set(wanted):
+            self._drop(head, head.schedules[name])
+
+    def _drop(self, head: DagHead, schedule: Schedule) -> None:
+        self._disarm(schedule)
+        del head.schedules[schedule.schedule]
+        self._book.drop_schedule(head.key, schedule)
+        self._book.effects.writes.schedules_gone.append(
+            ScheduleGoneRow(*head.key, schedule.schedule)
+        )
+
+    def arm(self, head: DagHead, schedule: Schedule) -> None:
+        """Sets the timer of a schedule; a paused or finished one has none."""
+        self._disarm(schedule)
+        if schedule.next_us is not None and not head.paused:
+            deadline = to_monotonic(schedule.next_us, self._book.now)
+            due = ScheduleDue(head.key, schedule.schedule)
+            schedule.timer = self._book.wheel.insert(deadline, due)
+
+    def _disarm(self, schedule: Schedule) -> None:
+        if schedule.timer is not None:
+            self._book.wheel.cancel(schedule.timer)
+            schedule.timer = None
+
+    def pause(self, head: DagHead) -> None:
+        """Disarms all schedules of a DAG."""
+        for schedule in head.schedules.values():
+            self._disarm(schedule)
+
+    def resume(self, head: DagHead) -> None:
+        """Arms all schedules again; what was due during the pause is skipped."""
+        for schedule in head.schedules.values():
+            missed = self._take_due(head, schedule)
+            while missed:
+                for instant_us in missed:
+                    self._note(head.key, schedule, instant_us, InstantOutcome.SKIPPED, None)
+                missed = self._take_due(head, schedule)
+            self.arm(head, schedule)
+
+    def due(self, key: DagKey, name: str) -> None:
+        """The timer of a schedule: the latest due instant becomes a run."""
+        head = self._book.dags[key]
+        schedule = head.schedules[name]
+        schedule.timer = None
+        if self._may_fire and (missed := self._take_due(head, schedule)):
+            self._fire(head, schedule, missed)
+        self.arm(head, schedule)
+
+    @property
+    def _may_fire(self) -> bool:
+        """Whether ids are left; if not, the schedule stays due and fires in the next step."""
+        book = self._book
+        return len(book.run_keys) > KEYS_FOR_COMMANDS and bool(book.attempt_ids)
+
+    def _take_due(self, head: DagHead, schedule: Schedule) -> list[int]:
+        """The next due instants, at most a step's worth; moves the schedule behind them."""
+        due: list[int] = []
+        while (
+            schedule.next_us is not None
+            and schedule.next_us <= self._book.now.wall_us
+            and len(due) < MAX_INSTANTS_A_STEP
+        ):
+            due.append(schedule.next_us)
+            schedule.next_us = next_instant(schedule.timetable, schedule.next_us)
+        if due:
+            self._book.touch_schedule(head.key, schedule)
+        return due
+
+    def _fire(self, head: DagHead, schedule: Schedule, due: list[int]) -> None:
+        book, version = self._book, head.version
+        assert version is not None, head.key
+        run_id = uuid7(book.now.wall_us, book.attempt_ids.popleft())
+        self._runs.create(
+            head,
+            version,
+            run_id,
+            cause=RunCause.SCHEDULE,
+            schedule=schedule.schedule,
+            logical_us=due[-1],
+        )
+        for instant_us in due[:-1]:
+            self._note(head.key, schedule, instant_us, InstantOutcome.COALESCED, run_id)
+        self._note(head.key, schedule, due[-1], InstantOutcome.RUN, run_id)
+
+    def _note(
+        self,
+        key: DagKey,
+        schedule: Schedule,
+        instant_us: int,
+        outcome: InstantOutcome,
+        run_id: bytes | None,
+    ) -> None:
+        reason = {
+            InstantOutcome.RUN: "",
+            InstantOutcome.SKIPPED: "the DAG was paused",
+            InstantOutcome.COALESCED: "missed while the shard had no leader",
+        }[outcome]
+        self._book.effects.writes.instants.append(
+            InstantRow(*key, schedule.schedule, instant_us, outcome, run_id, reason)
+        )

@@ -1,0 +1,169 @@
+"""A shard is a value: events and the time go in, writes and messages come out.
+
+The caller's duties, in this order:
+1. Call `recover` once, on rows read after the takeover.
+2. Before every step offer what `attempt_ids_wanted`, `run_keys_wanted` and `missing_versions` ask.
+3. Call `step` with the events that arrived and the time; again at `next_deadline` at the latest.
+4. Write all rows of the effects in one fenced transaction. Only when it is known to have committed,
+   send the messages, in order.
+5. When it is known to have failed, throw the shard away and recover: its memory is ahead.
+
+No async, clock, randomness, logging or I/O in here; the same calls give the same effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from controlplane.core.effects import Effects
+from controlplane.core.events import (
+    AgentGone,
+    ApplyDag,
+    CancelRun,
+    CapacityChanged,
+    Event,
+    Finished,
+    Inventory,
+    PauseDag,
+    Recovered,
+    Rejected,
+    Started,
+    TriggerRun,
+)
+from controlplane.core.fleet.placement import Fleet
+from controlplane.core.shard.attempts import Attempts
+from controlplane.core.shard.book import (
+    BackoffDue,
+    Book,
+    RunDeadline,
+    ScheduleDue,
+    StartedDue,
+)
+from controlplane.core.shard.commands import Commands
+from controlplane.core.shard.queue import Want
+from controlplane.core.shard.recovery import Recovery
+from controlplane.core.shard.runs import Runs
+from controlplane.core.shard.schedules import Schedules
+from controlplane.core.time.deadlines import Now
+from controlplane.core.types import DagKey, DagVersion
+
+# Enough for the largest batch of commands and due schedules, and for a burst of assignments; topped
+# up in blocks, so that a single hop seldom pays for it.
+RUN_KEYS_KEPT = 4_096
+ATTEMPT_IDS_KEPT = 4_096
+TOP_UP = 1_024
+
+
+class Shard:
+    """One shard in the memory of its leader."""
+
+    def __init__(self, shard: int, fleet: Fleet, now: Now) -> None:
+        self._book = Book(shard, fleet, now)
+        runs = Runs(self._book)
+        schedules = Schedules(self._book, runs)
+        commands = Commands(self._book, runs, schedules)
+        self._attempts = attempts = Attempts(self._book, runs)
+        self._recovery = Recovery(self._book, runs, attempts, schedules)
+        self._growth = -1
+        self._on_event: dict[type, Callable[[Any], None]] = {
+            ApplyDag: commands.apply_dag,
+            TriggerRun: commands.trigger_run,
+            CancelRun: commands.cancel_run,
+            PauseDag: commands.pause_dag,
+            Finished: attempts.finished,
+            Started: attempts.started,
+            Rejected: attempts.rejected,
+            Inventory: attempts.inventory,
+            AgentGone: attempts.gone,
+            CapacityChanged: _look_again,
+        }
+        self._on_timer: dict[type, Callable[[Any], None]] = {
+            BackoffDue: lambda timer: attempts.due(*timer),
+            RunDeadline: lambda timer: runs.time_out(*timer),
+            ScheduleDue: lambda timer: schedules.due(*timer),
+            StartedDue: lambda timer: attempts.store_start(*timer),
+        }
+
+    def recover(self, stored: Recovered, now: Now) -> None:
+        """Takes over what the store holds; the shard must be new."""
+        self._book.begin(now)
+        self._recovery.restore(stored)
+
+    def step(self, events: Sequence[Event], now: Now) -> Effects:
+        """Takes everything that happened until `now` in, and returns what follows from it."""
+        self._book.begin(now)
+        for timer in self._book.wheel.advance(now.mono_ms):
+            self._on_timer[type(timer)](timer)
+        for event in events:
+            self._on_event[type(event)](event)
+        fleet = self._book.fleet
+        if fleet.growth != self._growth:
+            self._growth = fleet.growth
+            self._book.queue.begin()
+        self._attempts.assign_ready()
+        return self._book.close()
+
+    def next_deadline(self) -> int | None:
+        """When to step at the latest, in milliseconds of the monotonic clock; None: no need."""
+        return self._book.wheel.next_deadline()
+
+    @property
+    def want(self) -> Want:
+        """What ready tasks that found no place would use."""
+        return self._book.queue.want()
+
+    @property
+    def attempt_ids_wanted(self) -> int:
+        """How many attempt ids (16 random bytes each) to offer before the next step."""
+        missing = ATTEMPT_IDS_KEPT - len(self._book.attempt_ids)
+        return missing if missing >= TOP_UP else 0
+
+    def offer_attempt_ids(self, ids: Iterable[bytes]) -> None:
+        """Gives the shard ids that were never used anywhere."""
+        self._book.attempt_ids.extend(ids)
+
+    @property
+    def run_keys_wanted(self) -> int:
+        """How many keys of runs to offer before the next step."""
+        missing = RUN_KEYS_KEPT - len(self._book.run_keys)
+        return missing if missing >= TOP_UP else 0
+
+    def offer_run_keys(self, keys: Iterable[int]) -> None:
+        """Gives the shard keys that were never used anywhere."""
+        self._book.run_keys.extend(keys)
+
+    def missing_versions(self, events: Iterable[Event]) -> set[tuple[DagKey, bytes]]:
+        """The (DAG, digest) of versions that the events need and that are not in memory."""
+        applied: set[DagKey] = set()
+        missing: set[tuple[DagKey, bytes]] = set()
+        for event in events:
+            if isinstance(event, ApplyDag):
+                applied.add(event.version.key)
+            elif isinstance(event, TriggerRun) and event.key not in applied:
+                head = self._book.dags.get(event.key)
+                if head is not None and head.version is None:
+                    missing.add((head.key, head.digest))
+        return missing
+
+    def offer_versions(self, versions: Iterable[DagVersion]) -> None:
+        """Gives the shard current versions of its DAGs."""
+        for version in versions:
+            head = self._book.dags[version.key]
+            if head.digest == version.digest:
+                head.version = version
+
+    @property
+    def live_runs(self) -> int:
+        """Number of runs that are not final."""
+        return len(self._book.runs)
+
+    @property
+    def live_attempts(self) -> int:
+        """Number of attempts that have not ended."""
+        return len(self._book.attempts)
+
+
+def _look_again(event: CapacityChanged) -> None:
+    """Every step looks for places; the event only makes a step happen."""
+    del event
