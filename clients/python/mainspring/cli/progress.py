@@ -1,0 +1,121 @@
+"""Shows the progress of a run on standard error: a live bar on a terminal, else plain lines.
+
+Decides: plain lines come at most once a second, but a failed task instance and a new state of the
+run at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from mainspring.cli import run_table, text
+from mainspring.cli.output import say
+from mainspring.client.names import last_segment
+from mainspring.client.states import FINAL_RUN_STATES, FINAL_TASK_STATES
+from mainspring.v1 import run_pb2
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_LINE_EVERY_S = 1.0
+
+
+class Shown(Protocol):
+    """Something that takes the steps of a watch."""
+
+    def update(self, step: run_pb2.WatchRunResponse) -> None:
+        """Shows one step."""
+
+
+class Failures:
+    """The sentences about task instances that failed, each once."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def news(self, step: run_pb2.WatchRunResponse) -> list[str]:
+        """What the step says that was not told before."""
+        sentences = []
+        for task in step.task_instances:
+            if task.state == run_pb2.TASK_STATE_FAILED and task.name not in self._told:
+                self._told.add(task.name)
+                sentences.append(_failure(task))
+        return sentences
+
+
+class LineProgress:
+    """Plain lines."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures = Failures()
+        self._state = run_pb2.RUN_STATE_UNSPECIFIED
+        self._line = ""
+        self._next_s = 0.0
+
+    def update(self, step: run_pb2.WatchRunResponse) -> None:
+        """Prints what is new."""
+        for sentence in self._failures.news(step):
+            say(sentence)
+        line = f"{run_table.run_word(step.run)}: {run_table.counts(step.run)}"
+        now_s = self._clock()
+        urgent = step.run.state != self._state
+        if line != self._line and (urgent or now_s >= self._next_s):
+            say(line)
+            self._line, self._next_s = line, now_s + _LINE_EVERY_S
+            self._state = step.run.state
+
+
+class LiveProgress:
+    """A bar that moves, with the counts by state."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._failures = Failures()
+        self._task = bar.add_task("pending", total=None, counts="")
+
+    def update(self, step: run_pb2.WatchRunResponse) -> None:
+        """Moves the bar."""
+        for sentence in self._failures.news(step):
+            self._bar.console.print(sentence, style="red", markup=False, highlight=False)
+        run = step.run
+        done = sum(each.count for each in run.task_counts if each.state in FINAL_TASK_STATES)
+        self._bar.update(
+            self._task,
+            description=run_table.run_word(run),
+            completed=done,
+            total=sum(each.count for each in run.task_counts) or None,
+            counts=run_table.counts(run),
+            refresh=run.state in FINAL_RUN_STATES,
+        )
+
+
+@contextmanager
+def progress() -> Iterator[Shown]:
+    """Progress in the form that suits standard error."""
+    if not sys.stderr.isatty():
+        yield LineProgress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeElapsedColumn as Elapsed
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Elapsed(),
+        TextColumn("{task.fields[counts]}", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as bar:
+        yield LiveProgress(bar)
+
+
+def _failure(task: run_pb2.TaskInstance) -> str:
+    status = f"exit status {task.exit_code}" if task.HasField("exit_code") else "no exit status"
+    reason = text.one_line(task.reason) or status
+    return f"task {text.one_line(last_segment(task.name))} failed: {reason}"

@@ -1,0 +1,79 @@
+"""`mainspring up`: becomes the embedded cluster of `mainspring-server`.
+
+Decides: the data folder, so that all other commands find the cluster there. Promises: this process
+is replaced, not wrapped, so that signals and exit status are the server's own. Does not know what
+the server does with its flags.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from mainspring.cli.exit_codes import CommandError, ExitCode
+from mainspring.client.settings import data_folder
+
+_AT_LEAST_ONE = Number(gte=1)
+
+
+def up(
+    *,
+    nodes: Annotated[
+        int | None, Parameter(validator=_AT_LEAST_ONE, help="Control-plane processes.")
+    ] = None,
+    shards: Annotated[
+        int | None,
+        Parameter(validator=_AT_LEAST_ONE, help="Shards; fixed once the data folder exists."),
+    ] = None,
+    agents: Annotated[
+        int | None, Parameter(validator=Number(gte=0), help="Agents on this machine.")
+    ] = None,
+    data: Annotated[
+        Path | None, Parameter(help="Folder for everything that the cluster keeps.")
+    ] = None,
+    dsn: Annotated[
+        str | None, Parameter(help="PostgreSQL to use instead of the embedded one.")
+    ] = None,
+    etcd: Annotated[
+        str | None, Parameter(help="etcd endpoints to use instead of the embedded one.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        Parameter(validator=Number(gte=1, lte=65_535), help="Port of the first node."),
+    ] = None,
+    capacity: Annotated[
+        str | None,
+        Parameter(help="CPU[,MEMORY] that each agent advertises, such as 4,8GiB."),
+    ] = None,
+    task_env: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="NAME[=VALUE] that tasks may see; several times."),
+    ] = None,
+) -> None:
+    """Starts a local cluster."""
+    flags = {
+        "--nodes": nodes,
+        "--shards": shards,
+        "--agents": agents,
+        "--data": data_folder(data, os.environ),
+        "--dsn": dsn,
+        "--etcd": etcd,
+        "--port": port,
+        "--capacity": capacity,
+    }
+    given = [f"{name}={value}" for name, value in flags.items() if value is not None]
+    given += [f"--task-env={each}" for each in task_env or ()]
+    if find_spec("controlplane") is None:
+        raise CommandError(
+            "`mainspring up` needs the server, which is not installed here",
+            ExitCode.NOT_ALLOWED,
+            "pip install 'mainspring[local]'",
+        )
+    command = [sys.executable, "-P", "-m", "controlplane.cli", "up", *given]
+    os.execv(sys.executable, command)  # noqa: S606 -- no shell is wanted
