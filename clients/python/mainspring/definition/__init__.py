@@ -1,7 +1,7 @@
 """DAG files: YAML or JSON in, `mainspring.v1.DagSpec` out, with the position of every value.
 
 `load` reads a file and reports every problem at once; `dump_yaml` writes a definition back. The
-format is one set of tables (`tables`), from which the loader, the writer and the JSON Schema follow.
+format is one set of tables (`tables`); the loader, the writer and the JSON Schema follow from it.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from json.decoder import scanstring
 
 from mainspring.definition.nodes import MAX_DEPTH, MAX_NODES, Mapping, Node, Null, Scalar, Sequence
 from mainspring.definition.problems import SourceError
 
+_DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
 _WORD = re.compile(r"[^\s,:\[\]{}\"]+")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -65,7 +65,7 @@ class _Scanner:
 
     def _string(self, at: int) -> tuple[Scalar, int]:
         try:
-            text, end = scanstring(self._text, at + 1, True)  # noqa: FBT003 - the C scanner takes no keywords
+            text, end = _DECODER.raw_decode(self._text, at)
         except json.JSONDecodeError as error:
             reason = error.msg[:1].lower() + error.msg[1:].rstrip(":")
             raise SourceError(error.pos, f"not valid JSON: {reason}") from None

@@ -101,12 +101,16 @@ def format_path(path: Path) -> str:
     parts: list[str] = []
     while path is not None:
         path, segment = path
-        parts.append(f"[{segment}]" if isinstance(segment, int) else f".{segment}")
+        parts.append(f"[{segment}]" if isinstance(segment, int) else f".{_printable(segment)}")
     return "".join(reversed(parts)).removeprefix(".")
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def shown(text: str) -> str:
     """A text of the file, quoted and cut so that a message stays one readable line."""
     if len(text) > SHOWN_CHARACTERS:
-        return f"{ascii(text[:SHOWN_CHARACTERS])}… ({len(text):,} characters)"
+        return f"{text[:SHOWN_CHARACTERS]!a}… ({len(text):,} characters)"
     return repr(text)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from google.protobuf.message import Message
@@ -60,21 +60,29 @@ def _section(report: Report, section: Section, node: Node, message: Message, pat
     if not isinstance(node, Mapping):
         _wrong_type(report, path, node, f"{section.what}, a mapping")
         return
+    steps = _steps(section)
     present: set[str] = set()
     for key_node, value in node.pairs:
         name = _key_name(report, key_node, path)
         if name is None:
             continue
-        key = section.by_name.get(name)
-        if key is None:
-            _unknown_key(report, name, section.by_name, key_node.offset, path)
-        elif name in present:
-            report.add((path, key.api_field), key_node.offset, f"key {name!r} is given twice")
+        step = steps.get(name)
+        if step is None:
+            _unknown_key(report, name, steps, key_node.offset, path)
+            continue
+        read, kind, field = step
+        if name in present:
+            report.add((path, field), key_node.offset, f"key {name!r} is given twice")
         else:
             present.add(name)
-            field = key.api_field
-            _READERS[type(key.kind)](report, key.kind, value, message, field, (path, field))
+            read(report, kind, value, message, field, (path, field))
     _check_presence(report, section, node, present, path)
+
+
+@cache
+def _steps(section: Section) -> dict[str, tuple[Callable[..., None], Kind, str]]:
+    """How each key of a section is read: by what, as what, into which field."""
+    return {key.name: (_READERS[type(key.kind)], key.kind, key.api_field) for key in section.keys}
 
 
 def _check_presence(
@@ -98,9 +106,7 @@ def _key_name(report: Report, node: Node, path: Path) -> str | None:
     return None
 
 
-def _unknown_key(
-    report: Report, name: str, known: Iterable[str], offset: int, path: Path
-) -> None:
+def _unknown_key(report: Report, name: str, known: Iterable[str], offset: int, path: Path) -> None:
     if report.full:
         return
     field: Path = (path, name[:_LONGEST_GUESS])
@@ -153,9 +159,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-def _text(
-    report: Report, kind: Text, node: Node, message: Message, field: str, path: Path
-) -> None:
+def _text(report: Report, kind: Text, node: Node, message: Message, field: str, path: Path) -> None:
     text = _read_text(report, kind, node, path)
     if text is not None:
         setattr(message, field, text)
@@ -207,9 +211,7 @@ def _set_number(message: Message, field: str, value: float) -> None:
         return
 
 
-def _span(
-    report: Report, kind: Span, node: Node, message: Message, field: str, path: Path
-) -> None:
+def _span(report: Report, kind: Span, node: Node, message: Message, field: str, path: Path) -> None:
     nanos = _read_quantity(report, parse_duration, node, path, "a duration")
     if nanos is None:
         return
@@ -221,9 +223,7 @@ def _span(
     duration.seconds, duration.nanos = divmod(nanos, NANOS_PER_SECOND)
 
 
-def _size(
-    report: Report, kind: Size, node: Node, message: Message, field: str, path: Path
-) -> None:
+def _size(report: Report, kind: Size, node: Node, message: Message, field: str, path: Path) -> None:
     size = _read_quantity(report, parse_size, node, path, "an amount of memory")
     if size is None:
         return
@@ -288,7 +288,16 @@ def _list(
             _section(report, item, child, elements.add(), (path, index))
     else:
         for index, child in enumerate(node.items):
-            elements.append(_read_text(report, item, child, (path, index)) or "")
+            elements.append(_element(report, item, child, path, index))
+
+
+def _element(report: Report, kind: Text, node: Node, path: Path, index: int) -> str:
+    """A text of a list; the short way is for the most common value of a large file."""
+    if isinstance(node, Scalar) and node.plain and not kind.pattern:
+        text = node.text
+        if kind.minimum <= len(text) <= kind.maximum:
+            return text
+    return _read_text(report, kind, node, (path, index)) or ""
 
 
 def _subsection(

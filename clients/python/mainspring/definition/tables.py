@@ -132,6 +132,9 @@ VARIABLE = Text(
     pattern=r"[A-Za-z_][A-Za-z0-9_]*",
     rule="letters, digits and '_', first not a digit",
 )
+LABEL = Text(maximum=1_000)
+MEMORY = Size(maximum=2**50)
+PRIORITY = Whole(minimum=-1_000, maximum=1_000)
 # What one process can be given; the kernel's own limit on a single argument.
 ARGUMENT = Text(maximum=131_071)
 FOLDER = Text(maximum=4_096, minimum=1, pattern=r"/.*", rule="an absolute path")
@@ -164,7 +167,7 @@ RESOURCES = Section(
         Key("cpu", Real(0, 100_000), "Processor time, in cores; 0.25 is a quarter. Default: 1."),
         Key(
             "memory",
-            Size(2**50),
+            MEMORY,
             "Memory: bytes, or with a unit such as 512MiB or 2GB. Default: none counted.",
             field="memory_bytes",
         ),
@@ -191,7 +194,7 @@ TASK = Section(
     "a task",
     (
         Key("task", ID, "Id of the task, unique in its DAG.", required=True),
-        Key("label", Text(1_000), "Name for display."),
+        Key("label", LABEL, "Name for display."),
         Key(
             "depends_on",
             ListOf(Text(200, minimum=1), maximum=100_000),
@@ -208,14 +211,19 @@ TASK = Section(
             "When the task starts, once its parents are final: all_success (the default) if all "
             "succeeded, all_done however they ended.",
         ),
-        Key("process", PROCESS, "What the task does: a process.", required=True),
+        Key(
+            "process",
+            PROCESS,
+            "What the task does: a process of the operating system.",
+            required=True,
+        ),
         Key("resources", RESOURCES, "What the task occupies on its agent while it runs."),
         Key("retry", RETRY, "What happens after a failed attempt. Default: one attempt."),
         Key("timeout", Span(), "An attempt that takes longer is killed. Default: no limit."),
         Key("grace", Span(), "Time between SIGTERM and SIGKILL. Default: 10s."),
         Key(
             "priority",
-            Whole(-1_000, 1_000),
+            PRIORITY,
             "Order among ready tasks: higher first. Default: 0.",
         ),
     ),

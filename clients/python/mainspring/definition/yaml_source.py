@@ -7,6 +7,7 @@ stay texts) and not to recurse, however deep or long the text is. Does not know 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,8 @@ from mainspring.definition.problems import SourceError
 # The parser of libyaml is ten times faster; the other one is always there.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_PLAIN_STYLES = (None, "")
+# What YAML takes in no place, not even in a comment.
+_FORBIDDEN = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAB_HINT = "indent with spaces: YAML allows no tabs there"
 
 
@@ -27,12 +29,12 @@ def yaml_documents(text: str, *, max_nodes: int = MAX_NODES) -> Iterator[Node]:
 
     Raises `SourceError` at the first place that is not acceptable YAML; what came before is valid.
     """
-    builder = _Builder(max_nodes)
+    found = _FORBIDDEN.search(text)
+    if found is not None:
+        code = f"U+{ord(found.group()):04X}"
+        raise SourceError(found.start(), f"control character {code} is not allowed")
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
-            builder.take(event)
-            if builder.finished:
-                yield builder.finished.pop()
+        yield from _Builder(max_nodes).documents(_LOADER(text))
     except yaml.MarkedYAMLError as error:
         raise _source_error(text, error) from None
 
@@ -48,15 +50,17 @@ class _Builder:
     """Assembles nodes from events with a stack of its own."""
 
     def __init__(self, max_nodes: int) -> None:
-        self.finished: list[Node] = []
         self._max_nodes = max_nodes
+        # Values so far, those that aliases stand for included.
         self._count = 0
-        # Anchored values with the number of nodes under them; None while one is still open.
+        # Anchored values with the number of nodes in them; None while one is still open.
         self._anchors: dict[str, tuple[Node, int] | None] = {}
-        # Open collections: children so far, offset, anchor, count of nodes before it.
+        # Children of the innermost open collection; outside of all, those of the document.
+        self._children: list[Node] = []
+        # Open collections: children of the one around it, offset, anchor, count before it.
         self._open: list[tuple[list[Node], int, str | None, int]] = []
         self._take = {
-            yaml.ScalarEvent: self._scalar,
+            yaml.ScalarEvent: self._odd_scalar,
             yaml.MappingStartEvent: self._start,
             yaml.SequenceStartEvent: self._start,
             yaml.MappingEndEvent: self._end_mapping,
@@ -65,50 +69,63 @@ class _Builder:
             yaml.DocumentStartEvent: self._start_document,
         }
 
-    def take(self, event: Any) -> None:
-        handle = self._take.get(type(event))
-        if handle is not None:
-            handle(event)
+    def documents(self, parser: Any) -> Iterator[Node]:
+        """Yields a node for each document; most events are scalars, which are taken right here."""
+        next_event = parser.get_event
+        while (event := next_event()) is not None:
+            kind = type(event)
+            if kind is yaml.ScalarEvent and event.tag is None and event.anchor is None:
+                self._children.append(self._scalar(event))
+            elif kind is yaml.DocumentEndEvent:
+                node = self._children.pop()
+                if not isinstance(node, Null):
+                    yield node
+            elif kind in self._take:
+                self._take[kind](event)
 
     def _start_document(self, _event: Any) -> None:
         self._anchors.clear()
 
-    def _scalar(self, event: Any) -> None:
+    def _scalar(self, event: Any) -> Node:
+        self._count += 1
+        if self._count > self._max_nodes:
+            raise self._too_many(event)
         offset = event.start_mark.index
-        if event.tag is not None:
-            raise _tagged(event)
-        plain = event.style in _PLAIN_STYLES
-        empty = plain and not event.value
-        node = Null(offset) if empty else Scalar(offset, event.value, plain)
-        self._grow(1, offset)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = (node, 1)
-        self._add(node)
+        text = event.value
+        plain = not event.style
+        return Scalar(offset, text, plain) if text or not plain else Null(offset)
+
+    def _odd_scalar(self, event: Any) -> None:
+        _refuse_tag(event)
+        node = self._scalar(event)
+        self._anchors[event.anchor] = (node, 1)
+        self._children.append(node)
 
     def _start(self, event: Any) -> None:
+        _refuse_tag(event)
         offset = event.start_mark.index
-        if event.tag is not None:
-            raise _tagged(event)
         if len(self._open) >= MAX_DEPTH:
             raise SourceError(offset, f"nested deeper than {MAX_DEPTH} levels")
         if event.anchor is not None:
             self._anchors[event.anchor] = None
-        self._open.append(([], offset, event.anchor, self._count))
-        self._grow(1, offset)
+        self._open.append((self._children, offset, event.anchor, self._count))
+        self._children = []
+        self._count += 1
 
-    def _end_mapping(self, _event: Any) -> None:
-        children, offset, anchor, before = self._open.pop()
-        each = iter(children)
-        self._end(Mapping(offset, list(zip(each, each, strict=True))), anchor, before)
+    def _end_mapping(self, event: Any) -> None:
+        each = iter(self._children)
+        self._end(event, Mapping(0, list(zip(each, each, strict=True))))
 
-    def _end_sequence(self, _event: Any) -> None:
-        children, offset, anchor, before = self._open.pop()
-        self._end(Sequence(offset, children), anchor, before)
+    def _end_sequence(self, event: Any) -> None:
+        self._end(event, Sequence(0, self._children))
 
-    def _end(self, node: Node, anchor: str | None, before: int) -> None:
+    def _end(self, event: Any, node: Node) -> None:
+        self._children, node.offset, anchor, before = self._open.pop()
         if anchor is not None:
             self._anchors[anchor] = (node, self._count - before)
-        self._add(node)
+        if self._count > self._max_nodes:
+            raise self._too_many(event)
+        self._children.append(node)
 
     def _alias(self, event: Any) -> None:
         offset = event.start_mark.index
@@ -118,22 +135,18 @@ class _Builder:
         if anchored is None:
             raise SourceError(offset, f"alias *{event.anchor} stands inside its own value")
         node, size = anchored
-        self._grow(size, offset)
-        self._add(node)
-
-    def _grow(self, nodes: int, offset: int) -> None:
-        self._count += nodes
+        self._count += size
         if self._count > self._max_nodes:
-            message = f"more than {self._max_nodes:,} values, aliases written out"
-            raise SourceError(offset, message, "split the file, or use fewer aliases")
+            raise self._too_many(event)
+        self._children.append(node)
 
-    def _add(self, node: Node) -> None:
-        if self._open:
-            self._open[-1][0].append(node)
-        elif not isinstance(node, Null):
-            self.finished.append(node)
+    def _too_many(self, event: Any) -> SourceError:
+        message = f"more than {self._max_nodes:,} values, aliases written out"
+        hint = "split the file, or use fewer aliases"
+        return SourceError(event.start_mark.index, message, hint)
 
 
-def _tagged(event: Any) -> SourceError:
-    message = f"tag {event.tag} is not supported"
-    return SourceError(event.start_mark.index, message, "write the value without a tag")
+def _refuse_tag(event: Any) -> None:
+    if event.tag is not None:
+        message = f"tag {event.tag} is not supported"
+        raise SourceError(event.start_mark.index, message, "write the value without a tag")
