@@ -1,0 +1,1 @@
+"""Measurements of Mainspring that anyone can rerun; `make bench` runs them all."""
