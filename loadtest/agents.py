@@ -13,10 +13,10 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from typing import Self
 
 import grpc
 import grpc.aio
-
 from mainspring.agent.v1 import session_pb2 as pb
 from mainspring.agent.v1.session_pb2_grpc import AgentSessionServiceStub
 
@@ -161,7 +161,7 @@ class SimulatedFleet:
         ]
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def __aenter__(self) -> SimulatedFleet:
+    async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(agent.run()) for agent in self._agents]
         ready = asyncio.gather(*(agent.ready.wait() for agent in self._agents))
         await asyncio.wait_for(ready, CONNECT_DEADLINE_S)

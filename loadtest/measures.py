@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import statistics
 import subprocess
@@ -16,15 +17,15 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
-
-from loadtest import shapes
-from loadtest.agents import SimulatedFleet
-from loadtest.cluster import Cluster, cluster
 from mainspring.internal.v1 import node_pb2
 from mainspring.internal.v1.node_pb2_grpc import NodeServiceStub
 from mainspring.v1 import dag_pb2, run_pb2
 from mainspring.v1.dag_pb2_grpc import DagServiceStub
 from mainspring.v1.run_pb2_grpc import RunServiceStub
+
+from loadtest import shapes
+from loadtest.agents import SimulatedFleet
+from loadtest.cluster import Cluster, cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 DERIVED = ROOT.parent / "shared" / "data" / "wf" / "derived-union-parallel-10k.json.gz"
@@ -168,6 +169,17 @@ def api_latency() -> Figures:
         return with_api(place, use)
 
 
+def clear(ledger: Path) -> None:
+    """Empties the file that the tasks write."""
+    ledger.write_text("", encoding="ascii")
+
+
+def stamps_of(ledger: Path) -> list[float]:
+    """The moments that the tasks wrote, in order, in seconds since the epoch."""
+    lines = ledger.read_text(encoding="ascii").splitlines()
+    return sorted(float(line.split()[1]) for line in lines)
+
+
 STAMP = 'echo "$MAINSPRING_TASK $EPOCHREALTIME" >> "$MAINSPRING_LEDGER"'
 
 
@@ -184,7 +196,7 @@ def hops() -> Figures:
             run = await api.trigger("chain")
             await api.wait(run)
             attempts = sorted(await api.attempts(run), key=lambda item: item.name)
-            for parent, child in zip(attempts, attempts[1:], strict=False):
+            for parent, child in itertools.pairwise(attempts):
                 gap = child.start_time.ToNanoseconds() - parent.end_time.ToNanoseconds()
                 gaps.append(gap / 1e6)
         share = (await api.stats()).times["result_to_assign"]
@@ -203,10 +215,10 @@ def hops() -> Figures:
         await api.apply(shapes.chain("stamps", 20, ("bash", "-c", STAMP)))
         gaps: list[float] = []
         for _ in range(10):
-            ledger.write_text("")
+            clear(ledger)
             await api.wait(await api.trigger("stamps"))
-            moments = sorted(float(line.split()[1]) for line in ledger.read_text().splitlines())
-            pairs = zip(moments, moments[1:], strict=False)
+            moments = stamps_of(ledger)
+            pairs = itertools.pairwise(moments)
             gaps += [(after - before) * 1_000 for before, after in pairs]
         name = "task's own stamp → next task's own stamp, p50 (bash)"
         return {name: Figure(percentile(gaps, 0.5), "ms")}
