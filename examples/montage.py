@@ -88,7 +88,7 @@ def text() -> str:
         elif parents:
             parts.append(f"    depends_on: [{', '.join(parents)}]\n")
         if len(parts) == 2:
-            parts.append(f'    process:\n      argv:\n        - sh\n        - -c\n{SCRIPT}')
+            parts.append(f"    process:\n      argv:\n        - sh\n        - -c\n{SCRIPT}")
             parts.append(f'        - sh\n        - "{seconds}"\n')
         else:
             parts.append(f'    process: {{argv: [sh, -c, *ledger, sh, "{seconds}"]}}\n')

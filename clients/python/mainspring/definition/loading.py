@@ -202,7 +202,7 @@ def _child(node: Node, segment: str) -> Node | None:
         (
             value
             for key, value in pairs
-            if isinstance(key, Scalar) and key.text == segment.strip('"')
+            if isinstance(key, Scalar) and key.text == segment.strip("'\"")
         ),
         None,
     )

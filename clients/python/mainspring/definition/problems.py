@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
-# A path is a chain from a value up to the document: its parent's path and its own name or index.
-# Chains are cheap to make for every value; only those of problems become text.
+# A path is a chain from a value up to the document: its parent's path and its own name or index, or
+# the key of a map as it is printed (`['team']`). Chains are cheap to make for every value; only
+# those of problems become text.
 Path: TypeAlias = "tuple[Path, str | int] | None"
 
 # A file that is wrong in more places than this is wrong in kind; the rest would be noise.
@@ -101,7 +102,10 @@ def format_path(path: Path) -> str:
     parts: list[str] = []
     while path is not None:
         path, segment = path
-        parts.append(f"[{segment}]" if isinstance(segment, int) else f".{_printable(segment)}")
+        if isinstance(segment, int):
+            parts.append(f"[{segment}]")
+        else:
+            parts.append(segment if segment.startswith("[") else f".{_printable(segment)}")
     return "".join(reversed(parts)).removeprefix(".")
 
 

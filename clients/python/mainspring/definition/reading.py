@@ -58,7 +58,7 @@ def read_dag(node: Node, report: Report) -> DagSpec:
 
 def _section(report: Report, section: Section, node: Node, message: Message, path: Path) -> None:
     if not isinstance(node, Mapping):
-        _wrong_type(report, path, node, f"{section.what}, a mapping")
+        report.add(path, node.offset, f"{section.what} must be a mapping, found {described(node)}")
         return
     steps = _steps(section)
     present: set[str] = set()
@@ -111,7 +111,7 @@ def _unknown_key(report: Report, name: str, known: Iterable[str], offset: int, p
         return
     field: Path = (path, name[:_LONGEST_GUESS])
     if name == "<<":
-        hint = "an alias can stand for a whole value: `resources: *small`"
+        hint = "an alias works as a whole value: `env: *shared`"
         report.add(path, offset, "merge keys are not supported", hint)
         return
     names = tuple(known)
@@ -179,15 +179,6 @@ def _read_quantity(
         return None
 
 
-def _check_range(
-    report: Report, value: float, limits: tuple[float, float], node: Node, path: Path
-) -> None:
-    low, high = limits
-    if not low <= value <= high:
-        text = f"must be {low:,} to {high:,}, found {value:,}"
-        report.add(path, node.offset, text)
-
-
 def _number(
     report: Report, kind: Whole | Real, node: Node, message: Message, field: str, path: Path
 ) -> None:
@@ -198,9 +189,12 @@ def _number(
         return
     parse = parse_whole if isinstance(kind, Whole) else parse_number
     value = _read_quantity(report, parse, node, path, expected)
-    if value is not None:
-        _check_range(report, value, (kind.minimum, kind.maximum), node, path)
-        _set_number(message, field, value)
+    if value is None:
+        return
+    if not kind.minimum <= value <= kind.maximum:
+        found = f"must be {kind.minimum:,} to {kind.maximum:,}, found {value:,}"
+        report.add(path, node.offset, found.removesuffix(".0"))
+    _set_number(message, field, value)
 
 
 def _set_number(message: Message, field: str, value: float) -> None:
@@ -257,17 +251,15 @@ def _text_map(
         report.add(path, node.offset, f"{len(node.pairs):,} entries, at most {kind.maximum:,}")
     entries = getattr(message, field)
     for key_node, value_node in node.pairs:
-        if _key_name(report, key_node, path) is None:
+        name = _key_name(report, key_node, path)
+        if name is None:
             continue
-        key = _read_text(report, kind.key, key_node, path)
-        if key is None:
-            continue
-        place: Path = (path, key[:_LONGEST_GUESS])
+        place: Path = (path, f"[{shown(name)}]")
+        key = _read_text(report, kind.key, key_node, place)
         if key in entries:
-            report.add(place, key_node.offset, f"key {shown(key)} is given twice")
-            continue
-        value = _read_text(report, kind.value, value_node, place)
-        entries[key] = value or ""
+            report.add(place, key_node.offset, f"key {shown(name)} is given twice")
+        elif key is not None:
+            entries[key] = _read_text(report, kind.value, value_node, place) or ""
 
 
 def _list(

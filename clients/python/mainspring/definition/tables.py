@@ -137,7 +137,7 @@ MEMORY = Size(maximum=2**50)
 PRIORITY = Whole(minimum=-1_000, maximum=1_000)
 # What one process can be given; the kernel's own limit on a single argument.
 ARGUMENT = Text(maximum=131_071)
-FOLDER = Text(maximum=4_096, minimum=1, pattern=r"/.*", rule="an absolute path")
+FOLDER = Text(maximum=4_095, minimum=1, pattern=r"/.*", rule="an absolute path")
 
 PROCESS = Section(
     "a process",
