@@ -1,0 +1,1 @@
+"""Decides how values of the core and messages of the contracts stand for each other."""
