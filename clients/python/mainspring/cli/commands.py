@@ -147,7 +147,7 @@ COMMANDS = (
         "Turn a WfFormat workflow (1.4 to 1.6) into a DAG file.",
         (
             "mainspring import wfformat montage.json --time-scale 0.01 -o montage.yaml",
-            "mainspring import wfformat montage.json | mainspring dag validate -",
+            "mainspring import wfformat montage.json | mainspring dag validate /dev/stdin",
         ),
     ),
     Command(

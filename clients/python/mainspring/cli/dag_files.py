@@ -7,7 +7,6 @@ by file, line and column, each with field and reason. Does not know the rules th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +30,9 @@ from mainspring.client.names import last_segment
 from mainspring.definition import Document, LoadedFile, Position, Problem, load
 from mainspring.v1 import dag_pb2
 
-_STDIN = Path("-")
 _DIGEST_SHOWN = 12
 Files = Annotated[
-    list[Path], Parameter(negative="", help="DAG files, YAML or JSON; - is standard input.")
+    list[Path], Parameter(negative="", help="DAG files, YAML or JSON; /dev/stdin works too.")
 ]
 
 
@@ -120,8 +118,6 @@ def _load_all(files: Sequence[Path]) -> tuple[list[_Named], _Found]:
 
 
 def _load(path: Path) -> LoadedFile:
-    if path == _STDIN:
-        return load(sys.stdin.buffer.read(), filename="<stdin>")
     try:
         return load(path)
     except OSError as error:
