@@ -133,11 +133,11 @@ class AgentCore:
     def _on_welcome(self, link: Link, welcome: entries.Welcome, turn: Turn) -> None:
         if welcome.session != link.number:
             return
-        rival = self.sessions.rival(link, welcome.node)
-        if rival is not None:
-            self._give_up(rival, f"{link.address} reaches the same node", turn)
-            self.sessions.rest(rival, welcome.node)
         if link.state is LinkState.OPENING:
+            rival = self.sessions.of_node(welcome.node)
+            if rival is not None:
+                self._give_up(rival, f"{link.address} reaches the same node", turn)
+                self.sessions.rest(rival, welcome.node)
             self.grants.connect(welcome.node)
         self.work.adopt(link, self.sessions.welcome(link, welcome, turn), turn)
 

@@ -142,15 +142,12 @@ class Sessions:
     def heard(self, link: Link, mono_ms: int) -> None:
         link.heard_ms = mono_ms
 
-    def rival(self, link: Link, node: str) -> Link | None:
-        """Another address that reaches the same node. The node keeps the newest session of an
-        agent, so one of the two addresses must rest, or they would push each other out for ever.
-        """
-        other = self._nodes.get(node)
-        return None if other is link else other
-
     def rest(self, link: Link, node: str) -> None:
-        """Leaves an address alone for as long as another one reaches its node."""
+        """Leaves an address alone for as long as another one reaches its node.
+
+        The node keeps the newest session of an agent: two addresses would push each other out for
+        ever.
+        """
         link.state = LinkState.ALIAS
         link.node = node
 

@@ -77,7 +77,8 @@ class RejectReason(enum.IntEnum):
 class RefusalReason(enum.IntEnum):
     """Why a node refuses a session; DENIED is the agent's own word for a refused credential."""
 
-    DENIED = 0
+    DENIED = -1
+    UNSPECIFIED = 0
     NAME_TAKEN = 1
     VERSION = 2
     BAD_HELLO = 3

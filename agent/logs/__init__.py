@@ -1,0 +1,1 @@
+"""The output of attempts: spooled to local files, uploaded in chunks, read live."""

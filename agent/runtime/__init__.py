@@ -1,0 +1,1 @@
+"""How the agent runs tasks: as processes of the machine."""

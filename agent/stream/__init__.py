@@ -1,0 +1,1 @@
+"""Streams to nodes: the only place of the agent that knows gRPC and the bytes of the wire."""
