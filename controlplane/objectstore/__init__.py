@@ -1,0 +1,1 @@
+"""Decides how what tasks wrote is read from object storage."""

@@ -1,0 +1,1 @@
+"""Decides how a process reads time and chance, counts, measures and logs."""
