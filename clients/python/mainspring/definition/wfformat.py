@@ -36,7 +36,8 @@ MAX_TASKS = 100_000
 MAX_BYTES = 512 * 1024 * 1024
 
 _VALID_ID = re.compile(ID.pattern)
-_MAPPED = "x-"
+_ESCAPED = "x-"
+_HASHED = "xh-"
 _KEPT_CHARACTER = re.compile(rb"[A-Za-z0-9._]")
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -88,7 +89,7 @@ def import_workflow(
     """
     if not (math.isfinite(time_scale) and time_scale >= 0):
         raise WorkflowError(f"time scale must be a number of at least 0, found {time_scale}")
-    document = _parsed(source.read_bytes() if isinstance(source, Path) else source)
+    document = _parsed(_read(source) if isinstance(source, Path) else source)
     tasks, measured = _tasks(document)
     order = workflow_order(tasks, flat=measured is None)
     doubts = _Doubts()
@@ -107,32 +108,39 @@ def import_workflow(
 
 def original_id(task_id: str) -> str | None:
     """The id that an imported task had; None for an id too long to be kept in full."""
-    if not task_id.startswith(_MAPPED):
-        return task_id
-    if task_id.startswith(_MAPPED + "-"):
+    if task_id.startswith(_HASHED):
         return None
-    rest = task_id.removeprefix(_MAPPED).encode()
+    if not task_id.startswith(_ESCAPED):
+        return task_id
+    rest = task_id.removeprefix(_ESCAPED).encode()
     code = re.compile(rb"-([0-9A-F]{2})")
     return code.sub(lambda match: bytes([int(match.group(1), 16)]), rest).decode()
 
 
 def _mapped_id(name: str) -> str:
-    """A valid id for a name: the name itself, or its escaped form behind a mark."""
-    if _VALID_ID.fullmatch(name) and len(name) <= ID.maximum and not name.startswith(_MAPPED):
+    """A valid id for a name: the name itself, else behind a mark its escaped form or its hash."""
+    marked = name.startswith((_ESCAPED, _HASHED))
+    if _VALID_ID.fullmatch(name) and len(name) <= ID.maximum and not marked:
         return name
     escaped = "".join(
         byte.decode() if _KEPT_CHARACTER.fullmatch(byte) else f"-{byte[0]:02X}"
         for byte in (bytes([code]) for code in name.encode("utf-8", errors="replace"))
     )
-    if len(_MAPPED) + len(escaped) <= ID.maximum:
-        return _MAPPED + escaped
+    if len(_ESCAPED) + len(escaped) <= ID.maximum:
+        return _ESCAPED + escaped
     digest = hashlib.sha256(name.encode("utf-8", errors="replace")).hexdigest()
-    return f"{_MAPPED}-{digest}"
+    return _HASHED + digest
 
 
 def _unique(ids: list[str]) -> list[str]:
     assert len(set(ids)) == len(ids), "the mapping of ids is injective"
     return ids
+
+
+def _read(path: Path) -> bytes:
+    """A file, or as much of it as tells that it is too large."""
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
 
 
 def _parsed(content: bytes) -> dict[str, Any]:
