@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from mainspring.cli.main import run
+
 from tests.unit.cli.fake_server import TOKEN, FakeServer, Script
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from mainspring.client.addresses import parse_address, parse_addresses
 from mainspring.client.errors import InvalidArgumentError
 
@@ -29,7 +28,21 @@ def test_addresses(text: str, shown: str, loopback: bool) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":", "x", "x:", ":1", "x:0", "x:65536", "x:-1", "x:1e3", "::1:5", "a/b:1", "u@h:1", "h:１"],
+    [
+        "",
+        ":",
+        "x",
+        "x:",
+        ":1",
+        "x:0",
+        "x:65536",
+        "x:-1",
+        "x:1e3",
+        "::1:5",
+        "a/b:1",
+        "u@h:1",
+        "h:\uff11",
+    ],
 )
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(InvalidArgumentError, match="HOST:PORT"):

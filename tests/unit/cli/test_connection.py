@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-
 from mainspring.client import (
     Client,
     ConfigurationError,
@@ -18,6 +17,7 @@ from mainspring.client.addresses import parse_addresses
 from mainspring.client.connection import Connection
 from mainspring.client.settings import Settings
 from mainspring.v1 import admin_pb2, dag_pb2, run_pb2
+
 from tests.unit.cli.fake_server import RUN, TOKEN, Failure, FakeServer, final_run
 
 INFO = admin_pb2.GetServerInfoRequest()

@@ -9,10 +9,10 @@ import subprocess
 import sys
 
 import pytest
-
 from mainspring.cli import main
 from mainspring.cli.commands import COMMANDS, GROUPS
 from mainspring.cli.exit_codes import ExitCode
+
 from tests.unit.cli.conftest import Cli
 from tests.unit.cli.fake_server import RUN, TOKEN, FakeServer
 
@@ -21,7 +21,7 @@ HEAVY = ("grpc", "google.protobuf", "yaml", "mainspring.v1", "mainspring.definit
 
 def python(code: str, **options) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(command, check=False, capture_output=True, text=True, **options)
 
 
 @pytest.mark.parametrize("words", [each.words for each in COMMANDS] + list(GROUPS) + [""])
@@ -138,7 +138,12 @@ def test_a_reader_that_goes_away_ends_the_command_silently(server: FakeServer) -
     os.close(read_end)
     command = [sys.executable, "-P", "-m", "mainspring.cli.main", "dag", "list", "--json"]
     ended = subprocess.run(
-        command, stdout=write_end, stderr=subprocess.PIPE, env=environment(server), timeout=60
+        command,
+        check=False,
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        env=environment(server),
+        timeout=60,
     )
     os.close(write_end)
     assert (ended.returncode, ended.stderr) == (ExitCode.PIPE_CLOSED, b"")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
 from mainspring.client.errors import InvalidArgumentError
 from mainspring.client.names import dag_name, last_segment, run_name, task_name
+
 from tests.unit.cli.fake_server import RUN
 
 

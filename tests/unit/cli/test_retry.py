@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from mainspring.client.errors import (
     DeadlineExceededError,
     NotFoundError,

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from mainspring.client.errors import (
     ConfigurationError,
     InvalidArgumentError,

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from mainspring.client.states import FINAL_RUN_STATES, FINAL_TASK_STATES
 from mainspring.v1 import run_pb2
 

@@ -10,14 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from mainspring.cli import text
-from mainspring.cli.flags import (
-    ANYWHERE,
-    AS_TABLE,
-    Connect,
-    DagArgument,
-    Limit,
-    Print,
-)
+from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, DagArgument, Limit, Print, switch
 from mainspring.cli.output import Table, say, show
 from mainspring.client.names import last_segment
 from mainspring.v1 import dag_pb2
@@ -40,9 +33,7 @@ def get(
     dag: DagArgument,
     /,
     *,
-    definition: Annotated[
-        bool, Parameter(negative="", help="Print the definition as a DAG file (YAML).")
-    ] = False,
+    definition: Annotated[bool, switch("Print the definition as a DAG file (YAML).")] = False,
     connection: Connect = ANYWHERE,
     output: Print = AS_TABLE,
 ) -> None:
@@ -102,7 +93,7 @@ def pause(
     dag: DagArgument,
     /,
     *,
-    reason: Annotated[str, Parameter(help="Why; people will read it.")] = "",
+    reason: Annotated[str, Parameter(show_default=False, help="Why; people will read it.")] = "",
     connection: Connect = ANYWHERE,
     output: Print = AS_TABLE,
 ) -> None:

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from mainspring.cli import text
 from mainspring.cli.exit_codes import CommandError, ExitCode
-from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, Print
+from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, Print, switch
 from mainspring.cli.output import Table, say, show
 from mainspring.client import Client
 from mainspring.client.errors import (
@@ -50,7 +50,7 @@ def apply(
     /,
     *,
     dry_run: Annotated[
-        bool, Parameter(negative="", help="Let the server check everything, and change nothing.")
+        bool, switch("Let the server check everything, and change nothing.")
     ] = False,
     connection: Connect = ANYWHERE,
     output: Print = AS_TABLE,
@@ -70,7 +70,7 @@ def validate(
     /,
     *,
     offline: Annotated[
-        bool, Parameter(negative="", help="Check locally only: form, but no cycles or schedules.")
+        bool, switch("Check locally only: form, but no cycles or schedules.")
     ] = False,
     connection: Connect = ANYWHERE,
     output: Print = AS_TABLE,

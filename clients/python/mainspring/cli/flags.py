@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
@@ -17,8 +17,15 @@ if TYPE_CHECKING:
     from mainspring.client import Client
 
 Format = Literal["table", "json", "yaml"]
+# Long enough for a node that is being restarted beside others, short enough for a wrong address.
+_PATIENCE_S = 1.0
 _CONNECTION = Group("Connection", sort_key=10)
 _OUTPUT = Group("Output", sort_key=9)
+
+
+def switch(text: str, **more: Any) -> Parameter:
+    """A flag that is off unless it is given."""
+    return Parameter(help=text, negative="", show_default=False, **more)
 
 
 @Parameter(name="*")
@@ -52,6 +59,7 @@ class ConnectionFlags:
             data=self.data,
             ca=self.ca,
             environment=os.environ,
+            patience_s=_PATIENCE_S,
         )
 
 
@@ -63,9 +71,7 @@ class OutputFlags:
     output: Annotated[
         Format, Parameter(name=["--output", "-o"], group=_OUTPUT, help="Form of the output.")
     ] = "table"
-    json: Annotated[
-        bool, Parameter(name="--json", group=_OUTPUT, negative="", help="The same as -o json.")
-    ] = False
+    json: Annotated[bool, switch("The same as -o json.", name="--json", group=_OUTPUT)] = False
 
     @property
     def format(self) -> Format:

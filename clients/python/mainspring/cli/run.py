@@ -19,6 +19,7 @@ from mainspring.cli.flags import (
     Limit,
     Print,
     RunArgument,
+    switch,
 )
 from mainspring.cli.output import Table, say, show
 from mainspring.cli.run_follow import finish, follow
@@ -42,12 +43,8 @@ def trigger(
         dt.datetime | None,
         Parameter(help="Logical time of the run (UTC if it names no zone); default: now."),
     ] = None,
-    wait: Annotated[
-        bool, Parameter(negative="", help="Wait until it is final; the exit code is its result.")
-    ] = False,
-    watch: Annotated[
-        bool, Parameter(negative="", help="As --wait, with progress on standard error.")
-    ] = False,
+    wait: Annotated[bool, switch("Wait until it is final; the exit code is its result.")] = False,
+    watch: Annotated[bool, switch("As --wait, with progress on standard error.")] = False,
     request_id: RequestId = None,
     connection: Connect = ANYWHERE,
     output: Print = AS_TABLE,
@@ -88,12 +85,8 @@ def get(
     run: RunArgument,
     /,
     *,
-    tasks: Annotated[
-        bool, Parameter(negative="", help="Also list its task instances (a second document).")
-    ] = False,
-    attempts: Annotated[
-        bool, Parameter(negative="", help="Also list its attempts (one more document).")
-    ] = False,
+    tasks: Annotated[bool, switch("Also list its task instances (a second document).")] = False,
+    attempts: Annotated[bool, switch("Also list its attempts (one more document).")] = False,
     connection: Connect = ANYWHERE,
     output: Print = AS_TABLE,
 ) -> None:
@@ -110,10 +103,8 @@ def cancel(
     run: RunArgument,
     /,
     *,
-    reason: Annotated[str, Parameter(help="Why; people will read it.")] = "",
-    wait: Annotated[
-        bool, Parameter(negative="", help="Wait until every attempt has ended.")
-    ] = False,
+    reason: Annotated[str, Parameter(show_default=False, help="Why; people will read it.")] = "",
+    wait: Annotated[bool, switch("Wait until every attempt has ended.")] = False,
     request_id: RequestId = None,
     connection: Connect = ANYWHERE,
     output: Print = AS_TABLE,

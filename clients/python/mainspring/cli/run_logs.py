@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from mainspring.cli.flags import ANYWHERE, Connect, RunArgument
+from mainspring.cli.flags import ANYWHERE, Connect, RunArgument, switch
 from mainspring.v1 import run_pb2
 
 _STREAMS = {
@@ -31,7 +31,7 @@ def logs(
     ] = 0,
     follow: Annotated[
         bool,
-        Parameter(name=["--follow", "-f"], negative="", help="Go on until the attempt is final."),
+        switch("Go on until the attempt is final.", name=["--follow", "-f"]),
     ] = False,
     stream: Annotated[
         Literal["stdout", "stderr"] | None, Parameter(help="Only this stream; default: both.")

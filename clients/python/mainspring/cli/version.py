@@ -5,17 +5,13 @@ from __future__ import annotations
 from importlib.metadata import version as installed_version
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, Print
+from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, Print, switch
 from mainspring.cli.output import Table, print_documents, print_tables
 
 
 def version(
     *,
-    server: Annotated[
-        bool, Parameter(negative="", help="Ask the server for its version too.")
-    ] = False,
+    server: Annotated[bool, switch("Ask the server for its version too.")] = False,
     connection: Connect = ANYWHERE,
     output: Print = AS_TABLE,
 ) -> None:

@@ -42,6 +42,7 @@ class Client:
         data: Path | None = None,
         ca: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        patience_s: float = 3.0,
     ) -> Self:
         """A client of the server that the arguments, the environment or the data folder name.
 
@@ -49,7 +50,8 @@ class Client:
         address cannot be read, UnavailableError when there is none. Nothing is called yet.
         """
         asked = Asked(address=address, token_file=token_file, data=data, ca=ca)
-        return cls(resolve(asked, os.environ if environment is None else environment))
+        settings = resolve(asked, os.environ if environment is None else environment)
+        return cls(settings, patience_s=patience_s)
 
     @classmethod
     def at(cls, addresses: str, token: str, *, ca: bytes | None = None) -> Self:

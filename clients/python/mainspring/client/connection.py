@@ -26,6 +26,8 @@ from mainspring.v1.dag_pb2_grpc import DagServiceStub
 from mainspring.v1.run_pb2_grpc import RunServiceStub
 
 LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
+# Details of an error come as metadata; the default of 16 KB would lose a long list of problems.
+LARGEST_METADATA_BYTES = 4 * 1024 * 1024
 Request_contra = TypeVar("Request_contra", bound=Message, contravariant=True)
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer")
@@ -34,6 +36,8 @@ _Metadata = tuple[tuple[str, str], ...]
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", LARGEST_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", LARGEST_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", LARGEST_METADATA_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),

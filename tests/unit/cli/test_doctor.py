@@ -1,0 +1,90 @@
+"""The doctor tells every finding and what to do about it."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+import pytest
+from mainspring.cli.exit_codes import ExitCode
+from mainspring.v1 import admin_pb2
+
+from tests.unit.cli.conftest import Cli
+from tests.unit.cli.fake_server import Failure, FakeServer, Script
+
+
+@pytest.fixture
+def healthy(script: Script) -> Script:
+    script.nodes = [admin_pb2.Node(name="nodes/n1")]
+    script.shards = [admin_pb2.Shard(name=f"shards/{number}", node="n1") for number in range(4)]
+    script.agents = [
+        admin_pb2.Agent(name="agents/a1", connected=True, cpu=2, memory_bytes=3 * 2**30),
+        admin_pb2.Agent(name="agents/a2"),
+    ]
+    return script
+
+
+def results(out: str) -> dict[str, str]:
+    return {line.split("  ")[0]: line for line in out.splitlines()[1:]}
+
+
+def test_a_healthy_cluster(cli: Cli, healthy: Script) -> None:
+    ended = cli("doctor")
+    assert ended.code == 0
+    assert "problem" not in ended.out
+    found = results(ended.out)
+    assert "MAINSPRING_ADDRESS" in found["address"]
+    assert "all 4 are led" in found["shards"]
+    assert "1 connected with 2 cores, 1 gone" in found["agents"]
+
+
+def test_each_trouble_has_a_next_step(cli: Cli, healthy: Script) -> None:
+    healthy.shards[1].node = ""
+    healthy.shards[2].quarantined = 3
+    healthy.agents[0].connected = False
+    healthy.failures["ListNodes"] = Failure(grpc.StatusCode.INTERNAL, "etcd is away")
+    ended = cli("doctor", "--json")
+    assert ended.code == ExitCode.FAILED
+    findings = {each["check"]: each for each in json.loads(ended.out)["findings"]}
+    bad = {check for check, each in findings.items() if each["result"] == "problem"}
+    assert bad == {"nodes", "shards", "quarantine", "agents"}
+    assert all(findings[check]["next_step"] for check in bad)
+    assert findings["shards"]["detail"] == "without leader: 1"
+
+
+def test_an_empty_cluster(cli: Cli, script: Script) -> None:
+    found = results(cli("doctor").out)
+    assert "none is a member" in found["nodes"]
+    assert "there are none" in found["shards"]
+    assert "none is connected" in found["agents"]
+
+
+def test_nothing_is_known(cli: Cli) -> None:
+    ended = cli("doctor")
+    assert ended.code == ExitCode.FAILED
+    assert "no server is known" in ended.out
+
+
+def test_no_token(cli: Cli, server: FakeServer) -> None:
+    ended = cli("doctor", "--address", server.address)
+    assert ended.code == ExitCode.FAILED
+    assert "none is known" in results(ended.out)["token"]
+
+
+def test_nobody_answers(cli: Cli, script: Script, dead_address: str) -> None:
+    ended = cli("doctor", "--address", dead_address)
+    assert ended.code == ExitCode.FAILED
+    assert "no answer from" in results(ended.out)["connection"]
+
+
+def test_agents_and_shards_are_listed(cli: Cli, healthy: Script) -> None:
+    agents = cli("agent", "list").out.splitlines()
+    assert agents[1].split() == ["a1", "yes", "2", "3.0", "GiB", "0", "-"]
+    shards = cli("shard", "list").out.splitlines()
+    assert shards[1].split() == ["0", "n1", "-", "0", "0", "0", "0", "-"]
+    assert len(json.loads(cli("shard", "list", "--json").out)["shards"]) == 4
+
+
+def test_versions(cli: Cli, script: Script) -> None:
+    assert cli("version").out.startswith("mainspring  0.")
+    assert json.loads(cli("version", "--server", "--json").out)["server"] == "0.1.0"
