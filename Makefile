@@ -51,6 +51,7 @@ tidy: setup ## Check the budgets and the rules of the house
 # One line for each such program.
 regenerate: setup ## Run every program that writes files into the tree
 	@$(PY) proto/generate.py
+	@$(PY) -P -m mainspring.definition.schema
 
 generated: setup ## Write every generated file; fail if one was stale or is not in git
 	@before=$$($(FINGERPRINTS)); $(MAKE) regenerate; after=$$($(FINGERPRINTS)); \
