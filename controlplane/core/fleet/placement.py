@@ -2,9 +2,10 @@
 
 Agents stand in levels by the size of their free processor grant (powers of two), so that a search
 begins where a request can just fit: filter (the shard may speak to the agent, the request fits),
-score (least room left on the dominant resource: best fit), reserve. One fleet serves all shards of
-a node, in one thread, so no two shards can reserve the same room. What an attempt occupies is
-charged to its shard until it is over, whether or not its agent is connected.
+score (least room left on the dominant resource: best fit among the first of the level that fit),
+reserve. One fleet serves all shards of a node, in one thread, so no two shards can reserve the same
+room. What an attempt occupies is charged to its shard until it is over, whether or not its agent is
+connected.
 
 Does not know sessions, clocks or why a task is ready.
 """
@@ -17,11 +18,16 @@ from dataclasses import dataclass, field
 from controlplane.core.types import Resources
 
 NOTHING = Resources()
+# Fitting rooms that one search compares: a thousand idle agents are as good as these.
+CANDIDATES = 16
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Room:
-    """What one agent grants to this node, and what is charged against it."""
+    """What one agent grants to this node, and what is charged against it.
+
+    `charges`: processor and memory that each shard occupies.
+    """
 
     agent: str
     incarnation: bytes = b""
@@ -32,6 +38,7 @@ class Room:
     used_cpu: int = 0
     used_memory: int = 0
     shards: set[int] = field(default_factory=set)
+    charges: dict[int, list[int]] = field(default_factory=dict)
     level: int = -1
 
     @property
@@ -52,8 +59,13 @@ class Fleet:
 
     def __init__(self) -> None:
         self._rooms: dict[str, Room] = {}
-        self._levels: dict[int, dict[str, Room]] = {}
-        self._charges: dict[int, dict[str, Resources]] = {}
+        self._levels: list[dict[str, Room]] = []
+        # One bit for each level that has a room.
+        self._occupied = 0
+        # The last answer. Charging a best fit makes it fit better still: it stays the answer for
+        # the same question until it is full or something else changes.
+        self._last: Room | None = None
+        self._last_asked = (-1, NOTHING)
         # Grows whenever there may be more room than before: who found none may look again.
         self.growth = 0
 
@@ -95,11 +107,12 @@ class Fleet:
     def admit(self, shard: int, agent: str) -> None:
         """The shard has the agent's inventory and may assign to it."""
         self.room(agent).shards.add(shard)
-        self.growth += 1
+        self._grow()
 
     def expel(self, shard: int, agent: str) -> None:
         """The shard may no longer assign to the agent."""
         self.room(agent).shards.discard(shard)
+        self._last = None
 
     def admitted(self, shard: int, agent: str) -> bool:
         """Whether the shard may assign to the agent."""
@@ -107,36 +120,56 @@ class Fleet:
 
     def charge(self, shard: int, agent: str, request: Resources) -> None:
         """An attempt of the shard occupies the agent."""
-        charges = self._charges.setdefault(shard, {})
-        charges[agent] = charges.get(agent, NOTHING) + request
         room = self.room(agent)
-        room.used_cpu += request.cpu_millis
-        room.used_memory += request.memory_bytes
+        cpu, memory = request.cpu_millis, request.memory_bytes
+        charges = room.charges.get(shard)
+        if charges is None:
+            charges = room.charges[shard] = [0, 0]
+        charges[0] += cpu
+        charges[1] += memory
+        room.used_cpu += cpu
+        room.used_memory += memory
+        if room is not self._last:
+            self._last = None
         self._file(room)
 
     def discharge(self, shard: int, agent: str, request: Resources) -> None:
         """An attempt of the shard no longer occupies the agent."""
-        charges = self._charges[shard]
-        charges[agent] = charges[agent] - request
-        self._return(self.room(agent), request)
+        room = self._rooms[agent]
+        charges = room.charges[shard]
+        charges[0] -= request.cpu_millis
+        charges[1] -= request.memory_bytes
+        self._return(room, request.cpu_millis, request.memory_bytes)
 
     def forget(self, shard: int) -> None:
         """The shard's memory is gone (deposed, or to be recovered): so are its charges."""
-        for agent, charged in self._charges.pop(shard, {}).items():
-            self._return(self.room(agent), charged)
         for room in self._rooms.values():
             room.shards.discard(shard)
+            self._return(room, *room.charges.pop(shard, (0, 0)))
 
     def place(self, shard: int, request: Resources) -> Room | None:
         """The best fitting room for an attempt of the shard, or None when none fits now.
 
         The caller charges it. Best fit: the least dominant share of the agent's capacity is left.
         """
+        last = self._last
+        if (
+            last is not None
+            and self._last_asked == (shard, request)
+            and last.grant_cpu - last.used_cpu >= request.cpu_millis
+            and last.grant_memory - last.used_memory >= request.memory_bytes
+        ):
+            return last
         level = request.cpu_millis.bit_length()
-        for size in sorted(size for size in self._levels if size >= level):
-            best = self._best_of(self._levels[size].values(), shard, request)
+        occupied = self._occupied >> level << level
+        while occupied:
+            lowest = occupied & -occupied
+            rooms = self._levels[lowest.bit_length() - 1].values()
+            best = _best_fit(rooms, shard, request)
             if best is not None:
+                self._last, self._last_asked = best, (shard, request)
                 return best
+            occupied ^= lowest
         return None
 
     def could_ever_fit(self, request: Resources) -> bool:
@@ -147,32 +180,20 @@ class Fleet:
         """All rooms, connected or not, in no order."""
         return tuple(self._rooms.values())
 
-    def _best_of(self, rooms: Iterable[Room], shard: int, request: Resources) -> Room | None:
-        best: Room | None = None
-        best_left = 0.0
-        for room in rooms:
-            cpu_left = room.grant_cpu - room.used_cpu - request.cpu_millis
-            memory_left = room.grant_memory - room.used_memory - request.memory_bytes
-            if cpu_left < 0 or memory_left < 0 or shard not in room.shards:
-                continue
-            left = max(
-                cpu_left / (room.capacity.cpu_millis or 1),
-                memory_left / (room.capacity.memory_bytes or 1),
-            )
-            if best is None or left < best_left:
-                best, best_left = room, left
-        return best
-
     def _set_grant(self, room: Room, amount: Resources) -> None:
         room.grant_cpu, room.grant_memory = amount.cpu_millis, amount.memory_bytes
-        self.growth += 1
+        self._grow()
         self._file(room)
 
-    def _return(self, room: Room, amount: Resources) -> None:
-        room.used_cpu -= amount.cpu_millis
-        room.used_memory -= amount.memory_bytes
-        self.growth += 1
+    def _return(self, room: Room, cpu: int, memory: int) -> None:
+        room.used_cpu -= cpu
+        room.used_memory -= memory
+        self._grow()
         self._file(room)
+
+    def _grow(self) -> None:
+        self.growth += 1
+        self._last = None
 
     def _file(self, room: Room) -> None:
         """Puts a room on the level of its free processor grant."""
@@ -181,7 +202,33 @@ class Fleet:
         if level == room.level:
             return
         if room.level >= 0:
-            self._levels[room.level].pop(room.agent)
+            left = self._levels[room.level]
+            del left[room.agent]
+            if not left:
+                self._occupied ^= 1 << room.level
+        while level >= len(self._levels):
+            self._levels.append({})
         if level >= 0:
-            self._levels.setdefault(level, {})[room.agent] = room
+            self._levels[level][room.agent] = room
+            self._occupied |= 1 << level
         room.level = level
+
+
+def _best_fit(rooms: Iterable[Room], shard: int, request: Resources) -> Room | None:
+    cpu, memory = request.cpu_millis, request.memory_bytes
+    best: Room | None = None
+    best_left, compared = 0.0, 0
+    for room in rooms:
+        cpu_left = room.grant_cpu - room.used_cpu - cpu
+        memory_left = room.grant_memory - room.used_memory - memory
+        if cpu_left < 0 or memory_left < 0 or shard not in room.shards:
+            continue
+        capacity = room.capacity
+        cpu_share = cpu_left / (capacity.cpu_millis or 1)
+        memory_share = memory_left / (capacity.memory_bytes or 1)
+        if best is None or (cpu_share < best_left and memory_share < best_left):
+            best, best_left = room, max(cpu_share, memory_share)
+        compared += 1
+        if compared == CANDIDATES:
+            break
+    return best

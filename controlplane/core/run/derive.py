@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controlplane.core.run.run import BLOCKING
-from controlplane.core.states import AttemptState, RunState, TaskState
+from controlplane.core.states import FINAL_TASK, AttemptState, RunState, TaskState
 from controlplane.core.types import DagVersion, TriggerRule
 
 SEMANTICS_VERSION = 1
@@ -61,7 +61,7 @@ def _follow_parents(version: DagVersion, own: Mapping[int, TaskState], states: b
         if task not in own and waiting[task] and states[task] == TaskState.READY:
             states[task] = TaskState.WAITING
         state = states[task]
-        final = state >= TaskState.SUCCEEDED
+        final = FINAL_TASK[state]
         for child in edges.children[edges.starts[task] : edges.starts[task + 1]]:
             if child in own:
                 continue
@@ -73,7 +73,7 @@ def _follow_parents(version: DagVersion, own: Mapping[int, TaskState], states: b
 
 def _stop(states: bytearray) -> None:
     for task, state in enumerate(states):
-        if not TaskState(state).final and not TaskState(state).holds_capacity:
+        if not FINAL_TASK[state] and not TaskState(state).holds_capacity:
             states[task] = TaskState.CANCELLED
 
 

@@ -1,8 +1,8 @@
 """Decides the life of attempts: placed, adopted, ended, tried again.
 
-An attempt ends by exactly one event; whatever arrives about one that is not live is acknowledged and
-changes nothing. Rejected attempts are final: the task is ready again under the same number and will
-get another id. An agent's inventory comes before anything is assigned to it. Does not know how
+An attempt ends by exactly one event; whatever arrives about one that is not live is acknowledged
+and changes nothing. Rejected attempts are final: the task is ready again under the same number and
+will get another id. An agent's inventory comes before anything is assigned to it. Does not know how
 messages travel.
 """
 
@@ -15,23 +15,28 @@ from controlplane.core.effects import (
     LiveRow,
     ResultAckMessage,
     StartedRow,
-    WaitGoneRow,
     WaitKind,
     WaitRow,
 )
 from controlplane.core.events import AgentGone, Finished, Inventory, Rejected, Started
 from controlplane.core.fleet.placement import Room
 from controlplane.core.run.run import LiveAttempt, Run
-from controlplane.core.shard.book import BackoffDue, Book, StartedDue
-from controlplane.core.shard.queue import Entry
+from controlplane.core.shard.book import BackoffDue, Book, RefusalOver, StartedDue
 from controlplane.core.shard.runs import Runs
-from controlplane.core.states import AttemptState, TaskEvent
+from controlplane.core.states import STARTING_RUN, AttemptState, TaskEvent
 from controlplane.core.time.deadlines import to_monotonic
 from controlplane.core.time.retry import backoff_ms
 
 # Starts of short attempts are not worth a row: their result says it.
 STARTED_AFTER_MS = 1_000
-RETRIED = (AttemptState.FAILED, AttemptState.TIMED_OUT)
+# How long an agent that refused an attempt is left alone, so that no refusal follows another at the
+# speed of commits.
+REFUSAL_PAUSE_MS = 500
+UNASKED = "the agent stopped the attempt without being asked"
+
+# Looked up once: members of an enum cost more than the rest of a comparison.
+_ASSIGN, _SUCCEED = TaskEvent.ASSIGN, TaskEvent.SUCCEED
+_SUCCEEDED, _CANCELLED = AttemptState.SUCCEEDED, AttemptState.CANCELLED
 
 
 class Attempts:
@@ -44,63 +49,52 @@ class Attempts:
     def assign_ready(self) -> None:
         """Places ready tasks until no ready task finds room or no attempt id is left."""
         book = self._book
-        while book.attempt_ids and (entry := book.queue.pop()) is not None:
-            request = entry.run.version.tasks[entry.task].request
-            room = book.fleet.place(book.shard, request)
+        queue, place, shard = book.queue, book.fleet.place, book.shard
+        while book.attempt_ids and (entry := queue.pop()) is not None:
+            run, task = entry[3], entry[4]
+            room = place(shard, run.version.tasks[task].request)
             if room is None:
-                book.queue.park(entry)
+                queue.park(entry)
             else:
-                self._assign(entry, room)
+                self._assign(run, task, room)
 
-    def _assign(self, entry: Entry, room: Room) -> None:
-        book, run, task = self._book, entry.run, entry.task
-        attempt = LiveAttempt(
-            run,
-            task,
-            run.next_number(task),
-            book.attempt_ids.popleft(),
-            room.agent,
-            room.incarnation,
-            book.now.wall_us,
-        )
-        run.move(task, TaskEvent.ASSIGN)
+    def _assign(self, run: Run, task: int, room: Room) -> None:
+        book = self._book
+        now_us = book.now.wall_us
+        number, attempt_id = run.next_number(task), book.attempt_ids.popleft()
+        agent, incarnation = room.agent, room.incarnation
+        attempt = LiveAttempt(run, task, number, attempt_id, agent, incarnation, now_us)
+        run.move(task, _ASSIGN)
         self.keep(attempt)
-        if (timer := run.waits.pop(task, None)) is not None:
+        if run.waits and (timer := run.waits.pop(task, None)) is not None:
             book.wheel.cancel(timer)
-            book.effects.writes.waits_gone.append(
-                WaitGoneRow(run.key.run, task, 0, WaitKind.BACKOFF)
-            )
+            book.drop_wait(run, task)
+        day, run_number = run.key
         book.effects.writes.live.append(
-            LiveRow(
-                *run.key,
-                task,
-                0,
-                attempt.attempt_id,
-                attempt.number,
-                attempt.agent,
-                attempt.incarnation,
-                attempt.assigned_us,
-            )
+            LiveRow(day, run_number, task, 0, attempt_id, number, agent, incarnation, now_us)
         )
         self._send(attempt)
 
     def keep(self, attempt: LiveAttempt) -> None:
         """Keeps a live attempt in memory and charges its request."""
-        run = attempt.run
-        run.live[attempt.task] = attempt
-        self._book.attempts[attempt.attempt_id] = attempt
-        request = run.version.tasks[attempt.task].request
-        self._book.fleet.charge(self._book.shard, attempt.agent, request)
+        run, task, book = attempt.run, attempt.task, self._book
+        run.live[task] = attempt
+        book.attempts[attempt.attempt_id] = attempt
+        book.fleet.charge(book.shard, attempt.agent, run.version.tasks[task].request)
 
     def _send(self, attempt: LiveAttempt) -> None:
-        run, definition = attempt.run, attempt.run.version.tasks[attempt.task]
+        run = attempt.run
+        version = run.version
+        tenant, dag = version.key
+        definition = version.tasks[attempt.task]
         self._book.effects.messages.append(
             AssignMessage(
                 attempt.agent,
                 attempt.incarnation,
                 attempt.attempt_id,
                 attempt.number,
-                *run.version.key,
+                tenant,
+                dag,
                 run.run_id,
                 definition.task,
                 run.logical_us,
@@ -109,11 +103,11 @@ class Attempts:
         )
 
     def started(self, event: Started) -> None:
-        """A process was spawned."""
+        """A process was spawned; only the first report of it counts."""
         attempt = self._book.attempts.get(event.attempt_id)
         if attempt is None or attempt.started_us:
             return
-        attempt.started_us = event.started_us
+        attempt.started_us = event.started_us or self._book.now.wall_us
         attempt.run.move(attempt.task, TaskEvent.START)
         deadline = self._book.now.mono_ms + STARTED_AFTER_MS
         self._book.wheel.insert(deadline, StartedDue(event.attempt_id))
@@ -132,11 +126,14 @@ class Attempts:
         attempt = book.attempts.get(event.attempt_id)
         if attempt is None:
             return
-        self._end(attempt, event)
         run, task = attempt.run, attempt.task
-        if event.state is AttemptState.SUCCEEDED:
-            self._release(run, run.end(task, TaskEvent.SUCCEED))
-        elif event.state is AttemptState.CANCELLED and not run.state.starts_tasks:
+        if event.state is _CANCELLED and run.state.starts_tasks:
+            # Nobody decided that the task shall not run: it counts as a failure of the attempt.
+            event = event._replace(state=AttemptState.FAILED, message=event.message or UNASKED)
+        self._end(attempt, event)
+        if event.state is _SUCCEEDED:
+            self._release(run, run.end(task, _SUCCEED))
+        elif event.state is _CANCELLED:
             self._release(run, run.end(task, TaskEvent.CANCEL))
         elif attempt.number < run.version.tasks[task].retry.max_attempts:
             self._retry(attempt, event)
@@ -149,38 +146,50 @@ class Attempts:
         attempt = self._book.attempts.get(event.attempt_id)
         if attempt is None:
             return
-        now_us = self._book.now.wall_us
+        state = AttemptState.FAILED if attempt.started_us else AttemptState.REJECTED
+        at_us = self._book.now.wall_us
         refusal = Finished(
-            event.agent,
-            event.attempt_id,
-            AttemptState.REJECTED,
-            0,
-            now_us,
-            None,
-            0,
-            0,
-            0,
-            event.message,
+            event.agent, event.attempt_id, state, 0, at_us, None, 0, 0, 0, event.message
         )
+        if attempt.started_us:
+            # It said before that it runs: the try is used up.
+            self.finished(refusal)
+            return
         self._end(attempt, refusal)
         run = attempt.run
         run.numbers[attempt.task] = attempt.number
         run.move(attempt.task, TaskEvent.RETURN)
         self._release(run, [attempt.task])
+        self._leave_alone(attempt)
         self._runs.advance(run)
 
+    def _leave_alone(self, attempt: LiveAttempt) -> None:
+        book = self._book
+        if book.fleet.admitted(book.shard, attempt.agent):
+            book.fleet.expel(book.shard, attempt.agent)
+            pause_over = RefusalOver(attempt.agent, attempt.incarnation)
+            book.wheel.insert(book.now.mono_ms + REFUSAL_PAUSE_MS, pause_over)
+
+    def admit(self, agent: str, incarnation: bytes) -> None:
+        """The shard may assign to an agent, unless that is another incarnation by now."""
+        book = self._book
+        if book.fleet.room(agent).incarnation == incarnation:
+            book.fleet.admit(book.shard, agent)
+
     def _end(self, attempt: LiveAttempt, event: Finished) -> None:
-        book, run = self._book, attempt.run
-        del run.live[attempt.task]
-        del book.attempts[attempt.attempt_id]
-        request = run.version.tasks[attempt.task].request
-        book.fleet.discharge(book.shard, attempt.agent, request)
+        book, run, task = self._book, attempt.run, attempt.task
+        attempt_id = attempt.attempt_id
+        del run.live[task]
+        del book.attempts[attempt_id]
+        book.fleet.discharge(book.shard, attempt.agent, run.version.tasks[task].request)
+        day, number = run.key
         book.effects.writes.done.append(
             DoneRow(
-                *run.key,
-                attempt.task,
+                day,
+                number,
+                task,
                 0,
-                attempt.attempt_id,
+                attempt_id,
                 event.state,
                 event.started_us or attempt.started_us or None,
                 event.finished_us,
@@ -193,9 +202,10 @@ class Attempts:
         )
 
     def _release(self, run: Run, tasks: list[int]) -> None:
-        now_us = self._book.now.wall_us
-        for task in tasks:
-            self._book.queue.push(run, task, now_us)
+        if tasks and run.state in STARTING_RUN:
+            now_us, push = self._book.now.wall_us, self._book.queue.push
+            for task in tasks:
+                push(run, task, now_us)
 
     def _retry(self, attempt: LiveAttempt, event: Finished) -> None:
         """Backoff before the next attempt. A run that is being stopped needs no row for it."""
@@ -209,7 +219,7 @@ class Attempts:
         due_us = self._book.now.wall_us + wait_ms * 1_000
         reason = event.message or f"attempt {attempt.number} ended as {event.state.name}"
         self.wait(run, task, due_us)
-        self._book.effects.writes.waits.append(
+        self._book.add_wait(
             WaitRow(*run.key, task, 0, WaitKind.BACKOFF, due_us, attempt.number + 1, reason)
         )
 
@@ -220,9 +230,11 @@ class Attempts:
 
     def due(self, number: int, task: int) -> None:
         """A backoff is over: its row stays until the next attempt is assigned."""
-        run = self._book.runs_by_number[number]
-        run.move(task, TaskEvent.DUE)
-        self._release(run, [task])
+        run = self._book.runs_by_number.get(number)
+        # A run that reached its timeout at the same moment waits for nothing any more.
+        if run is not None and task in run.waits:
+            run.move(task, TaskEvent.DUE)
+            self._release(run, [task])
 
     def inventory(self, event: Inventory) -> None:
         """What an agent holds: adopted, taken, sent again or cancelled; then it may get more."""
@@ -242,7 +254,7 @@ class Attempts:
                 book.effects.messages.append(message)
             elif attempt.attempt_id not in held:
                 self._send(attempt)
-        book.fleet.admit(book.shard, event.agent)
+        self.admit(event.agent, event.incarnation)
 
     def _of_incarnation(self, event: Inventory) -> list[LiveAttempt]:
         return [

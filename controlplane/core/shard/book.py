@@ -1,8 +1,8 @@
 """Decides nothing: the memory of a shard, and what the step at hand has asked for so far.
 
 The parts of the shard (commands, runs, attempts, schedules) share one Book. Rows that a step may
-touch more than once (heads of DAGs, schedules, runs) are collected by key and written once, at the
-end of the step, as they are then.
+touch more than once (heads of DAGs, schedules, runs, waits) are collected by key and written once,
+at the end of the step, as they are then.
 """
 
 from __future__ import annotations
@@ -15,8 +15,12 @@ from controlplane.core.effects import (
     Effects,
     RunChangeRow,
     RunRow,
+    ScheduleGoneRow,
     ScheduleRow,
     SealedRow,
+    WaitGoneRow,
+    WaitKind,
+    WaitRow,
 )
 from controlplane.core.fleet.placement import Fleet
 from controlplane.core.run.derive import SEMANTICS_VERSION
@@ -54,7 +58,14 @@ class StartedDue(NamedTuple):
     attempt_id: bytes
 
 
-Timer = BackoffDue | RunDeadline | ScheduleDue | StartedDue
+class RefusalOver(NamedTuple):
+    """Timer: an agent that refused an attempt may be asked again."""
+
+    agent: str
+    incarnation: bytes
+
+
+Timer = BackoffDue | RunDeadline | ScheduleDue | StartedDue | RefusalOver
 
 
 class Schedule:
@@ -129,7 +140,8 @@ class Book:
         self.run_keys: deque[int] = deque()
         self.effects = Effects()
         self._touched_dags: dict[DagKey, DagHead] = {}
-        self._touched_schedules: dict[tuple[DagKey, str], Schedule] = {}
+        self._touched_schedules: dict[tuple[DagKey, str], Schedule | None] = {}
+        self._new_waits: dict[tuple[int, int], WaitRow] = {}
         self._new_runs: list[Run] = []
         self._changed_runs: dict[bytes, Run] = {}
 
@@ -142,9 +154,12 @@ class Book:
         """The step ends: what was collected becomes rows."""
         writes, now_us = self.effects.writes, self.now.wall_us
         writes.dags += [_dag_row(head) for head in self._touched_dags.values()]
-        writes.schedules += [
-            _schedule_row(key, item) for (key, _), item in self._touched_schedules.items()
-        ]
+        for (key, name), schedule in self._touched_schedules.items():
+            if schedule is None:
+                writes.schedules_gone.append(ScheduleGoneRow(*key, name))
+            else:
+                writes.schedules.append(_schedule_row(key, schedule))
+        writes.waits += self._new_waits.values()
         writes.runs += [_run_row(run) for run in self._new_runs]
         for run in self._changed_runs.values():
             final = run.state.final
@@ -156,6 +171,7 @@ class Book:
                 writes.sealed.append(SealedRow(*run.key, bytes(run.tasks)))
         self._touched_dags.clear()
         self._touched_schedules.clear()
+        self._new_waits.clear()
         self._new_runs.clear()
         self._changed_runs.clear()
         return self.effects
@@ -171,8 +187,18 @@ class Book:
         self._touched_schedules[key, schedule.schedule] = schedule
 
     def drop_schedule(self, key: DagKey, schedule: Schedule) -> None:
-        """A schedule is gone: nothing of it is written."""
-        self._touched_schedules.pop((key, schedule.schedule), None)
+        """A schedule is gone, unless the same step makes another of its name."""
+        self._touched_schedules[key, schedule.schedule] = None
+
+    def add_wait(self, row: WaitRow) -> None:
+        """A task instance begins to wait."""
+        self._new_waits[row.run, row.task] = row
+
+    def drop_wait(self, run: Run, task: int) -> None:
+        """A task instance waits no more; what was never stored leaves no trace."""
+        if self._new_waits.pop((run.key.run, task), None) is None:
+            row = WaitGoneRow(run.key.run, task, 0, WaitKind.BACKOFF)
+            self.effects.writes.waits_gone.append(row)
 
     def add_run(self, run: Run) -> None:
         """A run is new."""

@@ -50,6 +50,7 @@ class Commands:
             VersionUseRow(*version.key, version.digest, head.task_count, book.now.wall_us)
         )
         self._schedules.apply(head, version)
+        self._runs.admit_queued(head)
         self._answer(event.command, CommandOutcome.APPLIED, detail)
 
     def trigger_run(self, event: TriggerRun) -> None:
@@ -90,8 +91,8 @@ class Commands:
         if head.paused != event.paused:
             head.paused, head.pause_reason = event.paused, event.reason
             self._book.touch_dag(head)
-            change = self._schedules.pause if event.paused else self._schedules.resume
-            change(head)
+            if not event.paused:
+                self._schedules.resume(head)
         self._answer(event.command, CommandOutcome.APPLIED)
 
     def _missing(self, command: int, detail: str) -> None:

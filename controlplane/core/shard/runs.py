@@ -7,10 +7,10 @@ is live. Does not know where attempts run.
 
 from __future__ import annotations
 
-from controlplane.core.effects import CancelMessage, WaitGoneRow, WaitKind
+from controlplane.core.effects import CancelMessage
 from controlplane.core.run.run import Run
 from controlplane.core.shard.book import Book, DagHead, RunDeadline
-from controlplane.core.states import RunEvent, RunState
+from controlplane.core.states import STARTING_RUN, RunEvent, RunState
 from controlplane.core.time.deadlines import to_monotonic
 from controlplane.core.types import DagVersion, RunCause, RunKey, day_of, uuid7_instant_us
 
@@ -73,11 +73,12 @@ class Runs:
             self._stop(run, RunEvent.TIME_OUT)
 
     def advance(self, run: Run) -> None:
-        """Ends a run that has nothing left to do; called when an attempt of it has ended."""
-        if run.state is RunState.RUNNING and run.open_tasks == 0:
-            run.change(RunEvent.FAIL if run.failed else RunEvent.SUCCEED)
-            self._leave(run)
-        elif run.state in (RunState.CANCELLING, RunState.TIMING_OUT) and not run.live:
+        """Ends an admitted run that has nothing left to do: called when an attempt has ended."""
+        if run.state in STARTING_RUN:
+            if run.open_tasks == 0:
+                run.change(RunEvent.FAIL if run.failed else RunEvent.SUCCEED)
+                self._leave(run)
+        elif not run.live:
             run.cancel_open()
             run.change(RunEvent.DRAIN)
             self._leave(run)
@@ -104,9 +105,7 @@ class Runs:
         run.change(event)
         for task, timer in run.waits.items():
             book.wheel.cancel(timer)
-            book.effects.writes.waits_gone.append(
-                WaitGoneRow(run.key.run, task, 0, WaitKind.BACKOFF)
-            )
+            book.drop_wait(run, task)
         run.waits.clear()
         for attempt in run.live.values():
             book.effects.messages.append(CancelMessage(attempt.agent, attempt.attempt_id))
@@ -121,10 +120,17 @@ class Runs:
         self._finish(run)
         head = book.dags[run.version.key]
         head.active -= 1
-        if head.queued:
-            waiting = head.queued.popleft()
-            self._admit(head, waiting)
-            book.touch_run(waiting)
+        self.admit_queued(head)
+
+    def admit_queued(self, head: DagHead) -> None:
+        """Lets queued runs begin, as many as the DAG's present limit leaves place for."""
+        while head.queued:
+            limit = (head.version or head.queued[0].version).max_active_runs
+            if limit and head.active >= limit:
+                return
+            run = head.queued.popleft()
+            self._admit(head, run)
+            self._book.touch_run(run)
 
     def _finish(self, run: Run) -> None:
         if run.open_tasks:

@@ -2,13 +2,15 @@
 
 Every due instant ends in the ledger as exactly one of run, skipped or coalesced. The next instant
 always follows from the one before, never from the clock. What was missed while nobody led the shard
-is coalesced into the latest missed instant; what was due during a pause is skipped. The stored text
-of a timetable is `cron <zone> <expression>` or `interval <milliseconds>`.
+is coalesced into the latest missed instant; after a long absence only the last of it, the rest is
+skipped. What is due during a pause is skipped when it is due, so that no pause, however long, has
+to be made up for at its end. The stored text of a timetable is `cron <zone> <expression>` or
+`interval <milliseconds>`.
 """
 
 from __future__ import annotations
 
-from controlplane.core.effects import InstantOutcome, InstantRow, ScheduleGoneRow
+from controlplane.core.effects import InstantOutcome, InstantRow
 from controlplane.core.shard.book import Book, DagHead, Schedule, ScheduleDue
 from controlplane.core.shard.runs import Runs
 from controlplane.core.time.deadlines import to_monotonic
@@ -17,6 +19,8 @@ from controlplane.core.types import DagKey, DagVersion, RunCause, uuid7
 
 # Ledger rows of one schedule in one step; the rest of a long absence follows in the next steps.
 MAX_INSTANTS_A_STEP = 1_000
+PAUSED = "the DAG was paused"
+ABSENT = "missed while the shard had no leader"
 # Keys of runs that schedules leave to the commands of the same step.
 KEYS_FOR_COMMANDS = 1_024
 
@@ -53,21 +57,16 @@ class Schedules:
                 head.schedules[name] = schedule
                 self._book.touch_schedule(head.key, schedule)
                 self.arm(head, schedule)
-        for name in set(head.schedules) - set(wanted):
-            self._drop(head, head.schedules[name])
 
     def _drop(self, head: DagHead, schedule: Schedule) -> None:
         self._disarm(schedule)
         del head.schedules[schedule.schedule]
         self._book.drop_schedule(head.key, schedule)
-        self._book.effects.writes.schedules_gone.append(
-            ScheduleGoneRow(*head.key, schedule.schedule)
-        )
 
     def arm(self, head: DagHead, schedule: Schedule) -> None:
-        """Sets the timer of a schedule; a paused or finished one has none."""
+        """Sets the timer of a schedule; a finished one has none."""
         self._disarm(schedule)
-        if schedule.next_us is not None and not head.paused:
+        if schedule.next_us is not None:
             deadline = to_monotonic(schedule.next_us, self._book.now)
             due = ScheduleDue(head.key, schedule.schedule)
             schedule.timer = self._book.wheel.insert(deadline, due)
@@ -77,19 +76,11 @@ class Schedules:
             self._book.wheel.cancel(schedule.timer)
             schedule.timer = None
 
-    def pause(self, head: DagHead) -> None:
-        """Disarms all schedules of a DAG."""
-        for schedule in head.schedules.values():
-            self._disarm(schedule)
-
     def resume(self, head: DagHead) -> None:
-        """Arms all schedules again; what was due during the pause is skipped."""
+        """Skips what was due during the pause and has not been skipped yet: nobody led."""
         for schedule in head.schedules.values():
-            missed = self._take_due(head, schedule)
-            while missed:
-                for instant_us in missed:
-                    self._note(head.key, schedule, instant_us, InstantOutcome.SKIPPED, None)
-                missed = self._take_due(head, schedule)
+            while missed := self._take_due(head, schedule):
+                self._skip(head, schedule, missed, PAUSED)
             self.arm(head, schedule)
 
     def due(self, key: DagKey, name: str) -> None:
@@ -97,9 +88,19 @@ class Schedules:
         head = self._book.dags[key]
         schedule = head.schedules[name]
         schedule.timer = None
-        if self._may_fire and (missed := self._take_due(head, schedule)):
-            self._fire(head, schedule, missed)
+        if head.paused:
+            self._skip(head, schedule, self._take_due(head, schedule), PAUSED)
+        elif self._may_fire:
+            missed = self._take_due(head, schedule)
+            if schedule.next_us is not None and schedule.next_us <= self._book.now.wall_us:
+                self._skip(head, schedule, missed, ABSENT)
+            elif missed:
+                self._fire(head, schedule, missed)
         self.arm(head, schedule)
+
+    def _skip(self, head: DagHead, schedule: Schedule, due: list[int], reason: str) -> None:
+        for instant_us in due:
+            self._note(head.key, schedule, instant_us, InstantOutcome.SKIPPED, None, reason)
 
     @property
     def _may_fire(self) -> bool:
@@ -134,8 +135,8 @@ class Schedules:
             logical_us=due[-1],
         )
         for instant_us in due[:-1]:
-            self._note(head.key, schedule, instant_us, InstantOutcome.COALESCED, run_id)
-        self._note(head.key, schedule, due[-1], InstantOutcome.RUN, run_id)
+            self._note(head.key, schedule, instant_us, InstantOutcome.COALESCED, run_id, ABSENT)
+        self._note(head.key, schedule, due[-1], InstantOutcome.RUN, run_id, "")
 
     def _note(
         self,
@@ -144,12 +145,8 @@ class Schedules:
         instant_us: int,
         outcome: InstantOutcome,
         run_id: bytes | None,
+        reason: str,
     ) -> None:
-        reason = {
-            InstantOutcome.RUN: "",
-            InstantOutcome.SKIPPED: "the DAG was paused",
-            InstantOutcome.COALESCED: "missed while the shard had no leader",
-        }[outcome]
         self._book.effects.writes.instants.append(
             InstantRow(*key, schedule.schedule, instant_us, outcome, run_id, reason)
         )

@@ -36,6 +36,7 @@ from controlplane.core.shard.attempts import Attempts
 from controlplane.core.shard.book import (
     BackoffDue,
     Book,
+    RefusalOver,
     RunDeadline,
     ScheduleDue,
     StartedDue,
@@ -83,6 +84,7 @@ class Shard:
             RunDeadline: lambda timer: runs.time_out(*timer),
             ScheduleDue: lambda timer: schedules.due(*timer),
             StartedDue: lambda timer: attempts.store_start(*timer),
+            RefusalOver: lambda timer: attempts.admit(*timer),
         }
 
     def recover(self, stored: Recovered, now: Now) -> None:
@@ -106,6 +108,9 @@ class Shard:
 
     def next_deadline(self) -> int | None:
         """When to step at the latest, in milliseconds of the monotonic clock; None: no need."""
+        if self._book.queue.untried:
+            # The last step ran out of attempt ids: go on once more are offered.
+            return self._book.now.mono_ms
         return self._book.wheel.next_deadline()
 
     @property
@@ -135,12 +140,9 @@ class Shard:
 
     def missing_versions(self, events: Iterable[Event]) -> set[tuple[DagKey, bytes]]:
         """The (DAG, digest) of versions that the events need and that are not in memory."""
-        applied: set[DagKey] = set()
         missing: set[tuple[DagKey, bytes]] = set()
         for event in events:
-            if isinstance(event, ApplyDag):
-                applied.add(event.version.key)
-            elif isinstance(event, TriggerRun) and event.key not in applied:
+            if isinstance(event, TriggerRun):
                 head = self._book.dags.get(event.key)
                 if head is not None and head.version is None:
                     missing.add((head.key, head.digest))
