@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from agent.core.entries import Demand, Grant, Recall, Release
 from agent.core.types import NOTHING, Amount
 
-# A node that had nothing to give back is not asked again before this time has passed.
+# A node that gave back, or was given what it wanted, is not asked before this time has passed.
 RECALL_PAUSE_MS = 100
 
 
@@ -157,7 +157,7 @@ class Grants:
         said: list[tuple[str, Grant | Recall]] = []
         if self._changed:
             self._changed = False
-            self._share_out()
+            self._share_out(mono_ms)
             said.extend(self._news())
         for name, holding, spare in list(self._askable()):
             if holding.recall_after_ms <= mono_ms:
@@ -193,7 +193,7 @@ class Grants:
         waiting = self._waiting()
         return waiting[0].wanted if waiting and waiting[0] is not self._nodes[node] else NOTHING
 
-    def _share_out(self) -> None:
+    def _share_out(self, mono_ms: int) -> None:
         connected, free = self._connected(), self._free()
         if len(connected) == 1:
             holding = connected[0][1]
@@ -201,6 +201,8 @@ class Grants:
             return
         for holding in self._waiting():
             given = free.least(holding.wanted)
+            if given:
+                holding.recall_after_ms = mono_ms + RECALL_PAUSE_MS
             holding.grant = holding.grant.plus(given)
             holding.wanted = holding.wanted.minus(given)
             free = free.minus(given)
