@@ -1,0 +1,95 @@
+"""Decides how the rows of a shard are read for its new leader: one snapshot, each table once.
+
+Specs come along for the versions that the leader needs at once: those of live runs, and those of
+DAGs with schedules. Does not compile them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import asyncpg
+
+from controlplane.core.events import (
+    DagRecord,
+    EndRecord,
+    LiveRecord,
+    RunRecord,
+    ScheduleRecord,
+    WaitRecord,
+)
+from controlplane.core.types import DagKey
+from controlplane.store.queries import query
+from controlplane.store.records import RecoveredRows, VersionRow
+from controlplane.store.transaction import known_failure
+
+_RUNS = query("recover_runs")
+_LIVE = query("recover_live")
+_ENDED = query("recover_ended")
+_WAITS = query("recover_waits")
+_DAGS = query("recover_dags")
+_SCHEDULES = query("recover_schedules")
+_SPECS = query("read_specs")
+
+
+async def read_live_rows(connection: asyncpg.Connection, shard: int) -> RecoveredRows:
+    """See ShardStore.recover."""
+    async with (
+        known_failure(),
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        runs = [run_record(row) for row in await connection.fetch(_RUNS, shard)]
+        live = [LiveRecord(*row) for row in await connection.fetch(_LIVE, shard)]
+        ended = [EndRecord(*row) for row in await connection.fetch(_ENDED, shard)]
+        waits = [WaitRecord(*row) for row in await connection.fetch(_WAITS, shard)]
+        dags = [_dag_record(row) for row in await connection.fetch(_DAGS, shard)]
+        schedules = [_schedule_record(row) for row in await connection.fetch(_SCHEDULES, shard)]
+        versions = await read_specs(connection, needed_versions(dags, schedules, runs))
+    return RecoveredRows(
+        tuple(versions),
+        tuple(dags),
+        tuple(schedules),
+        tuple(runs),
+        tuple(live),
+        tuple(ended),
+        tuple(waits),
+    )
+
+
+def needed_versions(
+    dags: Iterable[DagRecord], schedules: Iterable[ScheduleRecord], runs: Iterable[RunRecord]
+) -> list[tuple[DagKey, bytes]]:
+    """What a leader must have compiled before it serves, each once."""
+    scheduled = {row.key for row in schedules}
+    wanted = {(row.key, row.digest) for row in runs}
+    wanted |= {(row.key, row.digest) for row in dags if row.key in scheduled}
+    return sorted(wanted)
+
+
+async def read_specs(
+    connection: asyncpg.Connection, wanted: Sequence[tuple[DagKey, bytes]]
+) -> list[VersionRow]:
+    """See ShardStore.read_versions."""
+    if not wanted:
+        return []
+    digests = list({digest for _, digest in wanted})
+    async with known_failure():
+        rows = await connection.fetch(_SPECS, digests)
+        specs: dict[bytes, bytes] = {row["digest"]: row["spec"] for row in rows}
+    return [VersionRow(*key, digest, specs[digest]) for key, digest in wanted if digest in specs]
+
+
+def run_record(row: Iterable[Any]) -> RunRecord:
+    day, run, run_id, tenant, dag, *rest = row
+    return RunRecord(day, run, run_id, DagKey(tenant, dag), *rest)
+
+
+def _dag_record(row: Iterable[Any]) -> DagRecord:
+    tenant, dag, *rest = row
+    return DagRecord(DagKey(tenant, dag), *rest)
+
+
+def _schedule_record(row: Iterable[Any]) -> ScheduleRecord:
+    tenant, dag, *rest = row
+    return ScheduleRecord(DagKey(tenant, dag), *rest)

@@ -1,0 +1,129 @@
+"""One database as a node uses it: opened, migrated, initialised, kept in shape.
+
+Promises that a Store exists only over a schema that this program may work with. The shards of a
+cluster are made by `initialise`, once, and never on demand. Does not know which shards are led.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import asyncpg
+
+from controlplane.core.types import BUCKETS
+from controlplane.store.connections import (
+    StoreSettings,
+    connect,
+    deadline,
+    reader_parameters,
+)
+from controlplane.store.errors import NotInitialised, SchemaError
+from controlplane.store.migrations import check, migrate, own_migrations, read_applied
+from controlplane.store.partitions import ensure_partitions
+from controlplane.store.queries import query
+from controlplane.store.shards import PostgresShardStore
+from controlplane.store.transaction import known_failure
+
+_LOCK = query("lock_schema")
+_COUNT_SHARDS = query("count_shards")
+_ADD_SHARDS = query("add_shards")
+_ADD_BUCKETS = query("add_buckets")
+_FORGET_EXPIRED = query("forget_expired")
+
+SHARDS_MOST = 1_024
+_MIGRATION_MS = 600_000
+
+
+class Store:
+    """Use `open`. `shards`: what leaders use."""
+
+    def __init__(self, dsn: str, settings: StoreSettings) -> None:
+        self._dsn = dsn
+        self._settings = settings
+        self.shards = PostgresShardStore(dsn, settings)
+
+    @classmethod
+    async def open(cls, dsn: str, settings: StoreSettings | None = None) -> Store:
+        """A store over a migrated database. Raises SchemaError, StoreUnavailable."""
+        store = cls(dsn, settings or StoreSettings())
+        connection = await store._connect()
+        try:
+            async with known_failure():
+                check(own_migrations(), await read_applied(connection))
+        finally:
+            connection.terminate()
+        return store
+
+    async def _connect(self) -> asyncpg.Connection:
+        return await connect(self._dsn, reader_parameters(self._settings), self._settings)
+
+    async def close(self) -> None:
+        """Ends all connections."""
+        await self.shards.close()
+
+    async def initialise(self, shards: int) -> bool:
+        """Makes the shards and the map of buckets. False: they were there already.
+
+        Raises SchemaError when there are another number of them.
+        """
+        if not 1 <= shards <= SHARDS_MOST:
+            raise ValueError(f"{shards} shards; between 1 and {SHARDS_MOST}")
+        connection = await self._connect()
+        try:
+            async with known_failure(), connection.transaction():
+                await connection.execute(_LOCK)
+                found = await connection.fetchval(_COUNT_SHARDS)
+                if found not in (0, shards):
+                    raise SchemaError(
+                        f"the database was initialised with {found} shards, not {shards}:"
+                        f" start with {found}"
+                    )
+                if not found:
+                    await connection.execute(_ADD_SHARDS, shards)
+                    await connection.execute(_ADD_BUCKETS, shards, BUCKETS)
+        finally:
+            connection.terminate()
+        return not found
+
+    async def count_shards(self) -> int:
+        """How many shards the cluster has. Raises NotInitialised."""
+        connection = await self._connect()
+        try:
+            with deadline(connection, self._settings.statement_ms):
+                async with known_failure():
+                    found: int = await connection.fetchval(_COUNT_SHARDS)
+        finally:
+            connection.terminate()
+        if not found:
+            raise NotInitialised("the database has no shards yet")
+        return found
+
+    async def ensure_partitions(self, days: Iterable[int]) -> int:
+        """Makes the partitions of days (since the epoch) that are missing; how many those were."""
+        connection = await self._connect()
+        try:
+            async with known_failure():
+                return await ensure_partitions(connection, days)
+        finally:
+            connection.terminate()
+
+    async def forget_expired(self, now_us: int) -> None:
+        """Deletes what has only to be kept for a while: keys of requests."""
+        connection = await self._connect()
+        try:
+            with deadline(connection, self._settings.statement_ms):
+                async with known_failure():
+                    await connection.execute(_FORGET_EXPIRED, now_us)
+        finally:
+            connection.terminate()
+
+
+async def migrate_database(dsn: str, settings: StoreSettings | None = None) -> int:
+    """Brings a database up to date; the number of migrations applied. Raises SchemaError."""
+    settings = settings or StoreSettings()
+    connection = await connect(dsn, {"application_name": "mainspring migration"}, settings)
+    try:
+        with deadline(connection, _MIGRATION_MS):
+            return await migrate(connection, own_migrations())
+    finally:
+        connection.terminate()
