@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from mainspring.cli import text
 from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, Limit, Print
 from mainspring.cli.output import Table, say, show
 from mainspring.client.names import last_segment
-from mainspring.v1 import admin_pb2
+
+if TYPE_CHECKING:
+    from mainspring.v1 import admin_pb2
 
 
 def list_agents(

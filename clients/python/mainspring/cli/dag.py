@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -13,7 +13,9 @@ from mainspring.cli import text
 from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, DagArgument, Limit, Print, switch
 from mainspring.cli.output import Table, say, show
 from mainspring.client.names import last_segment
-from mainspring.v1 import dag_pb2
+
+if TYPE_CHECKING:
+    from mainspring.v1 import dag_pb2
 
 _DIGEST_SHOWN = 12
 

@@ -13,17 +13,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mainspring.cli import text
 from mainspring.cli.exit_codes import ExitCode
 from mainspring.cli.failures import next_step_of
-from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, Print
+from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, Print, client_class
 from mainspring.cli.output import Table, print_documents, print_tables
-from mainspring.client import Client
 from mainspring.client.errors import MainspringError
 from mainspring.client.names import last_segment
 from mainspring.client.settings import Asked, resolve
+
+if TYPE_CHECKING:
+    from mainspring.client import Client
 
 _SLOW_ANSWER_S = 0.5
 
@@ -66,7 +68,7 @@ def _findings(connection: Connect) -> Iterator[Finding]:
         yield Finding("token", "problem", "none is known", "--token-file, or MAINSPRING_TOKEN")
         return
     yield Finding("token", "ok", f"from {settings.token_source}")
-    with Client(settings) as client:
+    with client_class()(settings) as client:
         yield from _cluster(client)
 
 

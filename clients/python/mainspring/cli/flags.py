@@ -28,6 +28,14 @@ def switch(text: str, **more: Any) -> Parameter:
     return Parameter(help=text, negative="", show_default=False, **more)
 
 
+def client_class() -> type[Client]:
+    """The client; gRPC's own log, which is no message for people, is silenced before its import."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from mainspring.client import Client
+
+    return Client
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class ConnectionFlags:
@@ -51,9 +59,7 @@ class ConnectionFlags:
 
     def client(self) -> Client:
         """A client of the server that flags, environment or data folder name."""
-        from mainspring.client import Client
-
-        return Client.open(
+        return client_class().open(
             address=self.address,
             token_file=self.token_file,
             data=self.data,

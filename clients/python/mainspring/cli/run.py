@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from google.protobuf.message import Message
 
-from mainspring.cli import run_table
 from mainspring.cli.exit_codes import ExitCode
 from mainspring.cli.flags import (
     ANYWHERE,
@@ -23,8 +21,11 @@ from mainspring.cli.flags import (
 )
 from mainspring.cli.output import Table, say, show
 from mainspring.cli.run_follow import finish, follow
-from mainspring.client import Client
-from mainspring.v1 import run_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from mainspring.client import Client
 
 StateWord = Literal[
     "pending", "queued", "running", "cancelling", "succeeded", "failed", "cancelled"
@@ -50,6 +51,8 @@ def trigger(
     output: Print = AS_TABLE,
 ) -> int:
     """Triggers a run."""
+    from mainspring.cli import run_table
+
     with connection.client() as client:
         run = client.runs.trigger(dag, logical_time=logical_time, request_id=request_id)
         if not (wait or watch):
@@ -73,6 +76,9 @@ def list_runs(
     output: Print = AS_TABLE,
 ) -> None:
     """Lists runs."""
+    from mainspring.cli import run_table
+    from mainspring.v1 import run_pb2
+
     states = [run_pb2.RunState.Value(f"RUN_STATE_{each.upper()}") for each in state or ()]
     with connection.client() as client:
         answer = client.runs.list(dag, states=states, limit=limit)
@@ -91,6 +97,8 @@ def get(
     output: Print = AS_TABLE,
 ) -> None:
     """Shows one run."""
+    from mainspring.cli import run_table
+
     with connection.client() as client:
         answer = client.runs.get(run)
         more = _more(client, answer.name, tasks=tasks, attempts=attempts)
@@ -110,6 +118,8 @@ def cancel(
     output: Print = AS_TABLE,
 ) -> None:
     """Cancels a run; with --wait it is final afterwards, however it ended."""
+    from mainspring.cli import run_table
+
     with connection.client() as client:
         answer = client.runs.cancel(run, reason=reason, request_id=request_id)
         if wait:
@@ -118,6 +128,8 @@ def cancel(
 
 
 def _more(client: Client, name: str, *, tasks: bool, attempts: bool) -> list[tuple[Message, Table]]:
+    from mainspring.cli import run_table
+
     found: list[tuple[Message, Table]] = []
     if tasks:
         listed = client.runs.task_instances(name)

@@ -9,13 +9,6 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from mainspring.cli.flags import ANYWHERE, Connect, RunArgument, switch
-from mainspring.v1 import run_pb2
-
-_STREAMS = {
-    None: run_pb2.LOG_STREAM_UNSPECIFIED,
-    "stdout": run_pb2.LOG_STREAM_STDOUT,
-    "stderr": run_pb2.LOG_STREAM_STDERR,
-}
 
 
 def logs(
@@ -39,10 +32,11 @@ def logs(
     connection: Connect = ANYWHERE,
 ) -> None:
     """Prints logs."""
+    from mainspring.v1 import run_pb2
+
+    number = run_pb2.LogStream.Value(f"LOG_STREAM_{(stream or 'unspecified').upper()}")
     with connection.client() as client:
-        pieces = client.runs.logs(
-            run, task, attempt=attempt, stream=_STREAMS[stream], follow=follow
-        )
+        pieces = client.runs.logs(run, task, attempt=attempt, stream=number, follow=follow)
         for piece in pieces:
             sys.stdout.buffer.write(piece.data)
             if follow:

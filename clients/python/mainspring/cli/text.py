@@ -7,8 +7,10 @@ cursor or hide a line.
 from __future__ import annotations
 
 import datetime as dt
+from typing import TYPE_CHECKING
 
-from google.protobuf.timestamp_pb2 import Timestamp
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 NOTHING = "-"
 
