@@ -11,7 +11,7 @@ PRESENT = $(wildcard $(LINTED))
 SEED ?= 1
 
 # What is written by programs, as git paths; `regenerate` below lists the programs.
-GENERATED := 'clients/python/mainspring/*_pb2*.py*' docs/states.md \
+GENERATED := 'clients/python/mainspring/*_pb2*.py*' docs/states.md docs/cli.md \
 	'clients/python/mainspring/definition/*.schema.json'
 # Fingerprints of all generated files that git knows or would add.
 FINGERPRINTS = git ls-files -co --exclude-standard -- $(GENERATED) | sort -u | xargs -r sha256sum
@@ -52,6 +52,7 @@ tidy: setup ## Check the budgets and the rules of the house
 regenerate: setup ## Run every program that writes files into the tree
 	@$(PY) proto/generate.py
 	@$(PY) -P -m mainspring.definition.schema
+	@$(PY) -P -m mainspring.cli.reference docs/cli.md
 
 generated: setup ## Write every generated file; fail if one was stale or is not in git
 	@before=$$($(FINGERPRINTS)); $(MAKE) regenerate; after=$$($(FINGERPRINTS)); \
