@@ -136,8 +136,58 @@ class LeaderConnections:
     async def close(self) -> None:
         """Ends all connections; the server is told, as far as it listens."""
         for shard in list(self._idle):
-            connection = self._idle.pop(shard)
-            try:
-                await connection.close(timeout=1)
-            except _LOST_CONNECTIONS:
-                connection.terminate()
+            await _close(self._idle.pop(shard))
+
+
+class ReaderConnections:
+    """A few connections for reads and for commands of the API, lent one at a time."""
+
+    def __init__(self, dsn: str, settings: StoreSettings) -> None:
+        self._dsn = dsn
+        self._settings = settings
+        self._parameters = reader_parameters(settings)
+        self._idle: list[asyncpg.Connection] = []
+        self._places = asyncio.Semaphore(settings.readers_most)
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection under the deadline of a statement, once a place is free."""
+        try:
+            async with asyncio.timeout(self._settings.statement_ms / 1_000):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailable("all connections for reads are busy") from error
+        try:
+            async with self._lend_one() as connection:
+                yield connection
+        finally:
+            self._places.release()
+
+    @asynccontextmanager
+    async def _lend_one(self) -> AsyncIterator[asyncpg.Connection]:
+        while self._idle and self._idle[-1].is_closed():
+            self._idle.pop()
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            connection = await connect(self._dsn, self._parameters, self._settings)
+        try:
+            with deadline(connection, self._settings.statement_ms):
+                yield connection
+        except BaseException:
+            connection.terminate()
+            raise
+        self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Ends all idle connections."""
+        while self._idle:
+            await _close(self._idle.pop())
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    """Tells the server, as far as it listens."""
+    try:
+        await connection.close(timeout=1)
+    except _LOST_CONNECTIONS:
+        connection.terminate()

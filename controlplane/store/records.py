@@ -65,3 +65,189 @@ class RecoveredRows(NamedTuple):
     live: tuple[LiveRecord, ...]
     ended: tuple[EndRecord, ...]
     waits: tuple[WaitRecord, ...]
+
+
+class RequestKey(NamedTuple):
+    """Makes a request repeatable: `key_hash` and `body_hash` are SHA-256, kept for `window_ms`."""
+
+    key_hash: bytes
+    body_hash: bytes
+    window_ms: int = 86_400_000
+
+
+class Appended(NamedTuple):
+    """A command that is durable. `repeated`: it was there; `run_id` is the one given then."""
+
+    command: int
+    shard: int
+    run_id: bytes | None
+    repeated: bool
+
+
+class CommandState(NamedTuple):
+    """What became of a command; `outcome` None: not applied yet."""
+
+    command: int
+    shard: int
+    outcome: int | None
+    detail: str
+    applied_us: int | None
+
+
+class DagItem(NamedTuple):
+    """A DAG. `next_us`: the next instant over all schedules, paused or not."""
+
+    tenant: str
+    dag: str
+    bucket: int
+    shard: int
+    digest: bytes
+    task_count: int
+    paused: bool
+    pause_reason: str
+    revision: int
+    created_us: int
+    updated_us: int
+    next_us: int | None
+
+
+class VersionItem(NamedTuple):
+    """A version of a DAG, since it was first current."""
+
+    digest: bytes
+    task_count: int
+    created_us: int
+
+
+class ScheduleItem(NamedTuple):
+    """A schedule of a DAG."""
+
+    schedule: str
+    definition: str
+    next_us: int | None
+
+
+class RunItem(NamedTuple):
+    """A run."""
+
+    day: int
+    run: int
+    run_id: bytes
+    shard: int
+    tenant: str
+    dag: str
+    digest: bytes
+    state: int
+    reason: str
+    cause: int
+    schedule: str
+    logical_us: int
+    created_us: int
+    started_us: int | None
+    finished_us: int | None
+    semantics_version: int
+
+
+class PendingRun(NamedTuple):
+    """A run that is a command still; with an outcome it was refused and never became a run."""
+
+    command: int
+    shard: int
+    body: bytes
+    created_us: int
+    outcome: int | None
+    detail: str
+
+
+class AttemptItem(NamedTuple):
+    """An attempt, live or ended; (epoch, batch) recorded its assignment, ended_* its result."""
+
+    task: int
+    expansion: int
+    attempt_id: bytes
+    number: int
+    state: int
+    agent: str
+    assigned_us: int
+    started_us: int | None
+    finished_us: int | None
+    exit_code: int | None
+    signal: int
+    stdout_bytes: int
+    stderr_bytes: int
+    message: str
+    epoch: int
+    batch: int
+    ended_epoch: int | None
+    ended_batch: int | None
+
+
+class AttemptKey(NamedTuple):
+    """Where a page of attempts goes on: strictly after this one."""
+
+    task: int = -1
+    expansion: int = -1
+    number: int = -1
+    assigned_us: int = -1
+    attempt_id: bytes = b""
+
+
+class RunTaskRows(NamedTuple):
+    """All that says something about the tasks of one run, in one snapshot.
+
+    `ended`: the last ended attempt of each task instance. `states`: those of a final run.
+    """
+
+    run: RunItem
+    live: tuple[AttemptItem, ...]
+    ended: tuple[AttemptItem, ...]
+    waits: tuple[WaitRecord, ...]
+    states: bytes | None
+
+
+class ShardItem(NamedTuple):
+    """A shard with what is live in it."""
+
+    shard: int
+    epoch: int
+    batch: int
+    node: str
+    address: str
+    taken_over_us: int
+    live_runs: int
+    live_attempts: int
+    quarantined: int
+
+
+class AgentRow(NamedTuple):
+    """What an agent said of itself when its last session began."""
+
+    agent: str
+    incarnation: bytes
+    boot_id: str
+    version: str
+    cpu_millis: int
+    memory_bytes: int
+    connected_us: int
+
+
+class AgentItem(NamedTuple):
+    """An agent with the number of its live attempts over all shards."""
+
+    agent: str
+    incarnation: bytes
+    boot_id: str
+    version: str
+    cpu_millis: int
+    memory_bytes: int
+    connected_us: int
+    live_attempts: int
+
+
+class TokenItem(NamedTuple):
+    """A credential; its secret is not stored."""
+
+    tenant: str
+    role: str
+    name: str
+    created_us: int

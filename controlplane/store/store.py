@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import asyncpg
 
 from controlplane.core.types import BUCKETS
+from controlplane.store.api import ApiStore
 from controlplane.store.connections import (
     StoreSettings,
     connect,
@@ -35,12 +36,13 @@ _MIGRATION_MS = 600_000
 
 
 class Store:
-    """Use `open`. `shards`: what leaders use."""
+    """Use `open`. `shards`: for leaders; `api`: for services."""
 
     def __init__(self, dsn: str, settings: StoreSettings) -> None:
         self._dsn = dsn
         self._settings = settings
         self.shards = PostgresShardStore(dsn, settings)
+        self.api = ApiStore(dsn, settings)
 
     @classmethod
     async def open(cls, dsn: str, settings: StoreSettings | None = None) -> Store:
@@ -60,6 +62,7 @@ class Store:
     async def close(self) -> None:
         """Ends all connections."""
         await self.shards.close()
+        await self.api.close()
 
     async def initialise(self, shards: int) -> bool:
         """Makes the shards and the map of buckets. False: they were there already.

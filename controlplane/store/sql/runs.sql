@@ -1,0 +1,62 @@
+-- Runs and attempts as the API reads them.
+
+-- name: find_run
+-- The day is inside the id, so one partition is asked.
+SELECT day, run, run_id, shard, tenant, dag, digest, state, reason, cause, schedule, logical_us,
+    created_us, started_us, finished_us, semantics_version
+FROM run WHERE day = $1 AND run_id = $2 AND tenant = $3;
+
+-- name: read_run
+SELECT day, run, run_id, shard, tenant, dag, digest, state, reason, cause, schedule, logical_us,
+    created_us, started_us, finished_us, semantics_version
+FROM run WHERE day = $1 AND run = $2;
+
+-- name: list_runs_of_dag
+SELECT day, run, run_id, shard, tenant, dag, digest, state, reason, cause, schedule, logical_us,
+    created_us, started_us, finished_us, semantics_version
+FROM run
+WHERE tenant = $1 AND dag = $2 AND state = ANY($3::int2[]) AND (created_us, run) < ($4, $5)
+ORDER BY created_us DESC, run DESC LIMIT $6;
+
+-- name: list_runs_of_tenant
+SELECT day, run, run_id, shard, tenant, dag, digest, state, reason, cause, schedule, logical_us,
+    created_us, started_us, finished_us, semantics_version
+FROM run WHERE tenant = $1 AND state = ANY($2::int2[]) AND (created_us, run) < ($3, $4)
+ORDER BY created_us DESC, run DESC LIMIT $5;
+
+-- name: read_live_attempts
+SELECT task, expansion, attempt_id, number, CASE WHEN started_us IS NULL THEN 1 ELSE 2 END,
+    agent, assigned_us, started_us, NULL::int8, NULL::int4, 0, 0::int8, 0::int8, '', epoch, batch,
+    NULL::int8, NULL::int8
+FROM attempt_live WHERE shard = $1 AND run = $2;
+
+-- name: read_last_attempts
+SELECT DISTINCT ON (task, expansion) task, expansion, attempt_id, number, state, agent,
+    assigned_us, started_us, finished_us, exit_code, signal, stdout_bytes, stderr_bytes, message,
+    epoch, batch, ended_epoch, ended_batch
+FROM attempt WHERE day = $1 AND run = $2
+ORDER BY task, expansion, number DESC, assigned_us DESC, finished_us DESC;
+
+-- name: read_waits
+SELECT run, task, expansion, kind, due_us, number, reason FROM task_wait
+WHERE shard = $1 AND run = $2;
+
+-- name: read_sealed
+SELECT states FROM sealed_run WHERE day = $1 AND run = $2;
+
+-- name: list_attempts
+-- The history and what is live. An attempt is never in both: one transaction moves it.
+SELECT task, expansion, attempt_id, number, state, agent, assigned_us, started_us, finished_us,
+    exit_code, signal, stdout_bytes, stderr_bytes, message, epoch, batch, ended_epoch, ended_batch
+FROM (
+    SELECT task, expansion, attempt_id, number, state, agent, assigned_us, started_us,
+        finished_us, exit_code, signal, stdout_bytes, stderr_bytes, message, epoch, batch,
+        ended_epoch, ended_batch
+    FROM attempt WHERE day = $1 AND run = $2 AND task BETWEEN $4 AND $5
+    UNION ALL
+    SELECT task, expansion, attempt_id, number, CASE WHEN started_us IS NULL THEN 1 ELSE 2 END,
+        agent, assigned_us, started_us, NULL, NULL, 0, 0, 0, '', epoch, batch, NULL, NULL
+    FROM attempt_live WHERE shard = $3 AND run = $2 AND task BETWEEN $4 AND $5
+) AS attempts
+WHERE (task, expansion, number, assigned_us, attempt_id) > ($6, $7, $8, $9, $10::bytea)
+ORDER BY task, expansion, number, assigned_us, attempt_id LIMIT $11;
