@@ -106,3 +106,61 @@ class NotStoppedError(EmbeddedError):
             "most often on a disk or a network file system that does not answer."
         )
         self.pid = pid
+
+
+class PortTakenError(EmbeddedError):
+    """No port for a node: the asked one is in use, or none is free above it."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(
+            f"port {port} is in use, or no port above it is free for the other nodes. "
+            "Pass --port with a free one, or stop the program that listens there."
+        )
+        self.port = port
+
+
+class ProcessStartError(EmbeddedError):
+    """A node or an agent ended before the cluster was ready; its last log lines are here."""
+
+    def __init__(self, process: str, reason: str, log_file: Path, log_tail: str) -> None:
+        lines = f" Its last lines:\n{log_tail}" if log_tail else ""
+        super().__init__(f"{process} did not start: {reason}. See {log_file}.{lines}")
+        self.process = process
+
+
+class NotReadyError(EmbeddedError):
+    """The processes run, but the cluster does not become ready; `missing` says what it lacks."""
+
+    def __init__(self, deadline_s: float, missing: str, logs: Path) -> None:
+        super().__init__(
+            f"the cluster is not ready after {deadline_s:g} s: {missing}. See the logs in {logs}."
+        )
+        self.missing = missing
+
+
+class ServerLostError(EmbeddedError):
+    """An embedded server ended while the cluster was up; nothing of it can go on."""
+
+    def __init__(self, server: str, status: int, log_file: Path) -> None:
+        super().__init__(
+            f"{server} ended with status {status}: the cluster stops. See {log_file}. "
+            "Nothing that was accepted is lost: start it again with the same --data."
+        )
+        self.server = server
+        self.status = status
+
+
+class ShardsFixedError(EmbeddedError):
+    """The store was made with another number of shards."""
+
+    def __init__(self, found: int, asked: int) -> None:
+        super().__init__(
+            f"this cluster has {found} shards, not {asked}: their number is fixed when it is made. "
+            "Leave --shards out, or pass --data with another folder."
+        )
+        self.found = found
+        self.asked = asked
+
+
+class BackendError(EmbeddedError):
+    """The PostgreSQL or the etcd of `--dsn` or `--etcd` cannot be used."""

@@ -20,7 +20,7 @@ from typing import Self
 from controlplane.embedded.errors import AlreadyRunning, FolderError, NewerLayoutError
 
 LAYOUT = 1
-_FOLDERS = ("pg", "etcd", "logs", "objects", "run", "tokens")
+_FOLDERS = ("pg", "etcd", "logs", "objects", "run", "tokens", "work")
 _LOCK = "lock"
 _LAYOUT_FILE = "layout"
 _ANOTHER = "Pass --data with another folder."
@@ -81,6 +81,10 @@ class DataFolder:
         return self.path / "tokens"
 
     @property
+    def work(self) -> Path:
+        return self.path / "work"
+
+    @property
     def admin_token_file(self) -> Path:
         return self.tokens / "admin"
 
@@ -92,10 +96,11 @@ class DataFolder:
     def admin_token(self) -> str:
         return self.admin_token_file.read_text(encoding="ascii").strip()
 
-    def announce(self, address: str) -> None:
+    def announce(self, address: str, *others: str) -> None:
         """Tell clients on this machine where the cluster is: `client.json`, and the lock file."""
         access = {
             "address": address,
+            "addresses": [address, *others],
             "pid": os.getpid(),
             "token_file": str(self.admin_token_file),
         }

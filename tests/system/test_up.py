@@ -1,0 +1,137 @@
+"""`mainspring up`: it starts, tells where it is, refuses a second one, stops, and starts again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+from mainspring.v1 import run_pb2
+
+from controlplane.embedded.etcd import is_free
+from tests.system.dags import dag, process_task, write
+from tests.system.up import Up, mainspring, running
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    data = tmp_path_factory.mktemp("up") / "data"
+    with running(data, "--nodes=2", "--shards=3", "--agents=1") as up:
+        yield up
+
+
+def access(up: Up) -> dict:
+    return json.loads((up.data / "client.json").read_text())
+
+
+def test_it_prints_what_runs_where(cluster):
+    words = [line.split()[0] for line in cluster.out.text.splitlines()]
+    assert words[1:6] == ["PostgreSQL", "etcd", "node-1", "node-2", "agent-1"]
+    assert f"127.0.0.1:{cluster.port}" in cluster.out.text
+    assert cluster.err.text == ""
+
+
+def test_clients_find_it_by_its_folder(cluster):
+    said = access(cluster)
+    assert said["address"] == said["addresses"][0] == f"127.0.0.1:{cluster.port}"
+    assert len(said["addresses"]) == 2
+    assert stat.S_IMODE(Path(said["token_file"]).stat().st_mode) == 0o600
+
+
+def test_all_shards_are_led_and_both_nodes_lead_some(cluster):
+    with cluster.client() as client:
+        shards = client.admin.shards().shards
+        assert len(shards) == 3
+        assert {shard.epoch for shard in shards} == {1}, "a shard was handed over while it booted"
+        assert {shard.node for shard in shards} <= {"node-1", "node-2"}
+        assert [agent.connected for agent in client.admin.agents().agents] == [True]
+
+
+def test_secrets_are_in_no_command_line(cluster):
+    token = Path(access(cluster)["token_file"]).read_text().strip()
+    password = (cluster.data / "pg" / "password").read_text().strip()
+    cluster.see()
+    lines = [" ".join(each.cmdline()) for each in cluster._seen.values()]
+    assert len(lines) > 5
+    assert not [line for line in lines if token in line or password in line]
+
+
+def test_a_second_one_on_the_same_folder_says_where_the_first_is(cluster):
+    done = mainspring(cluster.data, "up", "--port=1")
+    assert done.returncode == 4
+    assert f"127.0.0.1:{cluster.port}" in done.stderr
+    assert str(cluster.pid) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_one_on_the_same_port_names_the_flag(cluster, tmp_path):
+    done = mainspring(tmp_path / "other", "up", f"--port={cluster.port}")
+    assert done.returncode == 4
+    assert "--port" in done.stderr
+
+
+def trigger(up: Up, name: str) -> run_pb2.Run:
+    with up.client() as client:
+        return client.runs.wait(client.runs.trigger(name).name, timeout_s=30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly_and_starts_again_with_everything(tmp_path, number):
+    up = Up(tmp_path / "data", "--shards=2")
+    up.start()
+    up.wait_ready()
+    file = write(tmp_path, dag("kept", process_task("one", "echo", "it was me")))
+    assert mainspring(up.data, "dag", "apply", file).returncode == 0
+    before = trigger(up, "kept")
+    assert up.stop(number) == 0
+    assert up.left() == []
+    assert not (up.data / "client.json").exists()
+    assert is_free(up.port)
+
+    with running(up.data, port=up.port) as again, again.client() as client:
+        run = client.runs.get(before.name)
+        assert run == before
+        assert len(client.admin.shards().shards) == 2
+        logs = b"".join(piece.data for piece in client.runs.logs(before.name, "one"))
+        assert logs == b"it was me\n"
+        assert trigger(again, "kept").state == run_pb2.RUN_STATE_SUCCEEDED
+
+
+def test_another_number_of_shards_is_refused_with_the_number(tmp_path):
+    with running(tmp_path / "data", "--shards=2", "--agents=0"):
+        pass
+    done = mainspring(tmp_path / "data", "up", "--shards=5")
+    assert done.returncode == 4
+    assert "2 shards" in done.stderr
+
+
+def test_ctrl_c_before_it_is_ready_leaves_nothing(tmp_path):
+    up = Up(tmp_path / "data")
+    up.start()
+    while not (up.data / "pg").exists():
+        assert up._process.poll() is None
+    up.see()
+    assert up.stop() == 130
+    assert up.left() == []
+
+
+def test_a_node_that_dies_is_started_again(tmp_path):
+    with running(tmp_path / "data", "--shards=1", "--agents=0") as up:
+        node = up.child("node-1")
+        node.kill()
+        up.err.wait_for("node-1 ended .killed by SIGKILL")
+        up.err.wait_for("node-1 runs again")
+        assert up.child("node-1").pid != node.pid
+
+
+def test_a_server_that_dies_ends_the_cluster_in_words(tmp_path):
+    up = Up(tmp_path / "data", "--shards=1", "--agents=0")
+    up.start()
+    up.wait_ready()
+    etcd = next(each for each in up._seen.values() if each.name() == "etcd")
+    etcd.kill()
+    up.err.wait_for("etcd ended with status -9: the cluster stops")
+    assert up._process.wait(30) == 5
+    assert up.left() == []
