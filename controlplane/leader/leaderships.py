@@ -1,0 +1,168 @@
+"""All leaderships of one node: what the election says becomes leaders, and their end resigned keys.
+
+Decides when a leader goes: a key that another node won and a handover end it gracefully; a lost
+lease does not, since only the fence deposes; and a leader that could not commit for a while resigns
+when another node can. Promises one leader a shard, and that whoever leads here can be poked. Does
+not know epochs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+import structlog
+
+from controlplane.coordination.candidacy import LeaderKey, LossReason
+from controlplane.coordination.membership import LiveNode
+from controlplane.leader.leadership import Leadership, Surroundings
+
+_log = structlog.get_logger(__name__)
+
+UPKEEP_MS = 1_000
+# A shard that crashed here is left to others for so long.
+CRASH_PAUSE_MS = 5_000
+MICROS_PER_MS = 1_000
+
+
+class Members(Protocol):
+    """The nodes of the cluster, and what this one says of itself."""
+
+    @property
+    def members(self) -> Mapping[str, LiveNode]: ...
+
+    def publish(self, *, committed_at_ms: int | None = None) -> None: ...
+
+
+class Leaderships:
+    """The listener of the election; `run` for the life of the node, `stop` before its end."""
+
+    def __init__(self) -> None:
+        self._around: Surroundings | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._leading: dict[int, Leadership] = {}
+        self._won: dict[int, LeaderKey] = {}
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def led(self) -> frozenset[int]:
+        """Shards whose inbox is looked into here."""
+        return frozenset(n for n, each in self._leading.items() if each.inbox is not None)
+
+    # What the election says
+
+    def on_elected(self, shard: int, key: LeaderKey) -> None:
+        """Takes the shard over; one that is led already goes on in its epoch under a new key."""
+        self._won[shard] = key
+        leading = self._leading.get(shard)
+        if leading is None:
+            self._begin(shard, key)
+        elif not leading.stopping:
+            leading.key = key
+
+    def on_lost(self, shard: int, reason: LossReason) -> None:
+        """A key that is another's now ends the leadership; nothing else that etcd says does."""
+        self._won.pop(shard, None)
+        if reason is LossReason.KEY_TAKEN:
+            self._end(shard)
+
+    def on_handover(self, shard: int) -> None:
+        """Another node should lead: this one finishes its batch, then resigns."""
+        self._end(shard)
+
+    # What the node does
+
+    async def run(self, around: Surroundings, members: Members) -> None:
+        """Leads what is won, until cancelled."""
+        self._around = around
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for shard, key in self._won.items():
+                self._begin(shard, key)
+            while True:
+                await asyncio.sleep(UPKEEP_MS / 1_000)
+                self._report(members)
+                self._end_stuck(members)
+
+    async def stop(self) -> None:
+        """Ends all leaderships; what is not done by the deadline is left to the fence."""
+        self._closing = True
+        for shard in self._leading:
+            self._end(shard)
+        if self._around is not None:
+            try:
+                async with asyncio.timeout(self._around.times.drain_ms / 1_000):
+                    await self._idle.wait()
+            except TimeoutError:
+                _log.warning("leaders_not_drained", shards=sorted(self._leading))
+
+    async def poke(
+        self, shards: Collection[int], commands: Collection[int], wait_ms: int
+    ) -> frozenset[int]:
+        """The leaders here look into the inboxes of these shards; returns which they are.
+
+        Returns once all commands are applied, or after `wait_ms`, or when none is led here.
+        """
+        inboxes = {
+            shard: leading.inbox
+            for shard in shards
+            if (leading := self._leading.get(shard)) is not None and leading.inbox is not None
+        }
+        for inbox in inboxes.values():
+            inbox.poke()
+        if commands and wait_ms > 0:
+            # A number that is not in an inbox counts as done with there.
+            waits = [each.wait_applied(commands, wait_ms / 1_000) for each in inboxes.values()]
+            await asyncio.gather(*waits)
+        return frozenset(inboxes)
+
+    def _begin(self, shard: int, key: LeaderKey) -> None:
+        if self._group is None or self._around is None or self._closing:
+            return
+        leading = self._leading[shard] = Leadership(shard, key, self._around)
+        self._idle.clear()
+        self._group.create_task(self._serve(leading, self._around), name=f"shard {shard}")
+
+    async def _serve(self, leading: Leadership, around: Surroundings) -> None:
+        """One leadership to its end; then the key is given up, unless a later one was won."""
+        shard, pause_ms = leading.shard, None
+        try:
+            await leading.run()
+        except Exception:  # noqa: BLE001  (top of the task: the shard goes, the node stays)
+            _log.exception("shard_crashed", shard=shard)
+            pause_ms = CRASH_PAUSE_MS
+        finally:
+            del self._leading[shard]
+            if not self._leading:
+                self._idle.set()
+        if self._won.get(shard) == leading.key:
+            del self._won[shard]
+            await around.candidate.resign(shard, pause_ms=pause_ms)
+        elif shard in self._won:
+            self._begin(shard, self._won[shard])
+
+    def _end(self, shard: int) -> None:
+        leading = self._leading.get(shard)
+        if leading is not None:
+            leading.stop()
+
+    def _report(self, members: Members) -> None:
+        """Tells the other nodes when this one committed last: once a second, none is missed."""
+        last_us = max((each.committed_wall_us for each in self._leading.values()), default=0)
+        if last_us:
+            members.publish(committed_at_ms=last_us // MICROS_PER_MS)
+
+    def _end_stuck(self, members: Members) -> None:
+        assert self._around is not None, "upkeep begins with the surroundings"
+        times, now = self._around.times, self._around.clock.now()
+        fresh_ms = now.wall_us // MICROS_PER_MS - times.peer_commit_ms
+        others = (m.info for name, m in members.members.items() if name != self._around.node)
+        if not any(info.committed_at_ms >= fresh_ms for info in others):
+            return
+        for shard, leading in self._leading.items():
+            if leading.without_commit_ms > times.stuck_ms and not leading.stopping:
+                _log.warning("shard_resigned_without_commits", shard=shard)
+                leading.stop()

@@ -1,0 +1,48 @@
+"""Pauses between two tries of what failed for want of the store.
+
+Decides how long; promises that a shard that is given up is not held by a store that does not
+answer. Does not know what is tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from controlplane.leader.times import LeaderTimes
+
+
+class GivenUp(Exception):  # noqa: N818  (the name says what is so; it is used as a state)
+    """The shard is not led here any more: whatever was being tried is left as it is."""
+
+
+class Patience:
+    """Pauses that double; `give_up` ends them all."""
+
+    def __init__(self, times: LeaderTimes) -> None:
+        self._times = times
+        self._stopping = asyncio.Event()
+        self._next_ms = times.retry_min_ms
+
+    @property
+    def over(self) -> bool:
+        """Whether the shard was given up."""
+        return self._stopping.is_set()
+
+    def give_up(self) -> None:
+        """No pause is waited for any more."""
+        self._stopping.set()
+
+    def reset(self) -> None:
+        """Something worked: the next pause is the shortest again."""
+        self._next_ms = self._times.retry_min_ms
+
+    async def pause(self) -> None:
+        """Waits before the next try; raises GivenUp when there shall be none."""
+        pause_ms = self._next_ms
+        self._next_ms = min(2 * pause_ms, self._times.retry_max_ms)
+        try:
+            async with asyncio.timeout(pause_ms / 1_000):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+        raise GivenUp

@@ -1,0 +1,1 @@
+"""The sessions of agents with one node: every shard that is led here speaks through them."""

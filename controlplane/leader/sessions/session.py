@@ -1,0 +1,89 @@
+"""One session of one agent, and the rules of its first frame.
+
+Decides whether a Hello is well formed. Does not know other sessions.
+"""
+
+from __future__ import annotations
+
+from mainspring.agent.v1 import session_pb2 as pb
+
+from controlplane.codec.agents import resources
+from controlplane.codec.errors import CodecError
+from controlplane.core.graph.names import id_problem, text_problem
+from controlplane.core.types import Resources
+from controlplane.leader.sessions.outbox import Outbox
+
+PROTOCOL_VERSION = 1
+_INCARNATION_BYTES = 16
+_MAX_TEXT = 255
+
+
+class Refused(Exception):  # noqa: N818  (the name says what is so; it is used as a state)
+    """The session is not accepted."""
+
+    def __init__(self, reason: pb.RefusalReason.ValueType, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Session:
+    """What a node knows of a session. `number` is the agent's own; `live` ends for good."""
+
+    __slots__ = (
+        "agent",
+        "beat",
+        "boot_id",
+        "capacity",
+        "grant_number",
+        "heard_ms",
+        "incarnation",
+        "live",
+        "number",
+        "outbox",
+        "told",
+        "version",
+    )
+
+    def __init__(self, hello: pb.Hello, capacity: Resources, now_ms: int) -> None:
+        self.agent = hello.agent
+        self.incarnation = hello.incarnation
+        self.number = hello.session
+        self.boot_id = hello.boot_id
+        self.version = hello.version
+        self.capacity = capacity
+        self.outbox = Outbox()
+        self.live = True
+        self.heard_ms = now_ms
+        self.beat = 0
+        self.grant_number = 0
+        # The demand that the agent knows of; None: none, or its grant changed since.
+        self.told: pb.Demand | None = None
+
+
+def greeted(frame: pb.SessionRequest, now_ms: int) -> Session:
+    """The session that a first frame begins; raises Refused."""
+    if not frame.HasField("hello"):
+        raise Refused(pb.REFUSAL_REASON_BAD_HELLO, "the first frame of a session must be a hello")
+    hello = frame.hello
+    if hello.protocol_version != PROTOCOL_VERSION:
+        theirs = hello.protocol_version
+        text = f"this node speaks version {PROTOCOL_VERSION} of the protocol, the agent {theirs}"
+        raise Refused(pb.REFUSAL_REASON_VERSION, f"{text}; install the same release on both")
+    try:
+        capacity = resources(hello.capacity)
+    except CodecError as error:
+        raise Refused(pb.REFUSAL_REASON_BAD_HELLO, str(error)) from error
+    if problem := _problem(hello):
+        raise Refused(pb.REFUSAL_REASON_BAD_HELLO, problem)
+    return Session(hello, capacity, now_ms)
+
+
+def _problem(hello: pb.Hello) -> str:
+    if reason := id_problem(hello.agent):
+        return f"the agent's name {reason}"
+    if len(hello.incarnation) != _INCARNATION_BYTES:
+        return f"an incarnation has {_INCARNATION_BYTES} bytes, not {len(hello.incarnation)}"
+    for name in ("boot_id", "version"):
+        if reason := text_problem(getattr(hello, name), _MAX_TEXT):
+            return f"{name} {reason}"
+    return ""
