@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from mainspring.cli.exit_codes import ExitCode
 from mainspring.cli.output import Table, print_tables, say
@@ -129,8 +130,17 @@ def _dsn_of(environ: Mapping[str, str], parser: argparse.ArgumentParser) -> str 
         parser.error(f"MAINSPRING_DSN: {error}")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in the words of the other commands."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"error: {message}")
+        say(f"next:  {self.prog} --help")
+        self.exit(ExitCode.USAGE)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mainspring up",
         description="Start a local cluster and keep it up until Ctrl-C.",
         epilog="example: mainspring up --nodes 2 --shards 4 --agents 2 --data ./cluster",
