@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from controlplane.core.effects import DoneRow, LiveRow, StartedRow, Writes
+from controlplane.core.effects import DoneRow, LiveRow, RunChangeRow, RunRow, StartedRow, Writes
 from controlplane.store.queries import query
 from controlplane.store.records import Fence
 
@@ -90,13 +90,17 @@ def _attempts(fence: Fence, writes: Writes) -> Iterator[Statement]:
         yield Statement(_ASSIGN, [*fence, *_columns(live)])
 
 
+def _merged(new: RunRow, change: RunChangeRow | None) -> Row:
+    if change is None:
+        return (*new, "", None)
+    now = new._replace(state=change.state, started_us=change.started_us)
+    return (*now, change.reason, change.finished_us)
+
+
 def _runs(shard: int, writes: Writes) -> Iterator[Statement]:
     changes = {(row.day, row.run): row for row in writes.run_changes}
     if writes.runs:
-        rows: list[Row] = []
-        for new in writes.runs:
-            change = changes.pop((new.day, new.run), None)
-            rows.append((*new, change.reason, change.finished_us) if change else (*new, "", None))
+        rows = [_merged(new, changes.pop((new.day, new.run), None)) for new in writes.runs]
         yield Statement(_ADD_RUNS, [shard, *_columns(rows)])
     changed = f"UPDATE {len(changes)}"
     columns = [shard, *_columns(list(changes.values()))]
