@@ -18,7 +18,6 @@ from controlplane.codec.dag import DEFAULT_SCHEDULE, DEFAULT_ZONE, retry_policy
 from controlplane.codec.durations import duration_ms, duration_problem
 from controlplane.core.graph.edges import Problem, TaskEdges, compile_edges
 from controlplane.core.graph.names import id_problem, shown, text_problem
-from controlplane.core.time.cron import ONCE
 from controlplane.core.time.errors import TimetableError
 from controlplane.core.time.timetable import Timetable, parse_timetable, warnings_of
 from controlplane.core.types import RetryPolicyError
@@ -118,9 +117,6 @@ def _timetable_problems(schedule: dag_pb2.ScheduleSpec) -> Iterator[tuple[str, s
     kind = schedule.WhichOneof("timetable")
     if kind is None:
         yield "cron", "is missing; give a cron expression or an interval"
-        return
-    if kind == "cron" and schedule.cron.strip().lower() == ONCE:
-        yield "cron", f"{ONCE} recurs at no time; trigger the run instead"
         return
     if kind == "cron":
         zone = schedule.timezone or DEFAULT_ZONE

@@ -1,0 +1,1 @@
+"""Decides how calls arrive: gRPC decoded, authorised, handed to the services, encoded."""

@@ -1,0 +1,1 @@
+"""Decides what the calls of the public contract do, without knowing how they arrive."""

@@ -1,0 +1,121 @@
+"""Decides why work of a run that could go on does not: each notice is a sentence for a person.
+
+Promises a short list, whatever the size of the run. Does not know how the run is read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from controlplane.codec.durations import MICROS_PER_S
+from controlplane.codec.runs import RunView
+from controlplane.core.states import RunState
+from controlplane.core.types import Resources
+from controlplane.services.pictures import Picture
+from controlplane.services.ports import Membership, Rooms
+from controlplane.store.api import ApiStore
+from controlplane.store.ports import ShardStore
+from controlplane.store.records import AgentItem, AttemptItem
+
+MOST_AGENTS = 1_000
+MOST_NOTICES = 20
+_GIB = 1 << 30
+
+
+class Notices:
+    """Looks at shards, agents and sessions as this node sees them."""
+
+    def __init__(
+        self, store: ApiStore, shards: ShardStore, rooms: Rooms, membership: Membership
+    ) -> None:
+        self._store = store
+        self._shards = shards
+        self._rooms = rooms
+        self._membership = membership
+
+    async def of_pending(self, run: RunView) -> list[str]:
+        """Why a command is not applied."""
+        return await self._of_shard(run.shard)
+
+    async def of_run(self, picture: Picture) -> list[str]:
+        """Why a run does not go on; nothing for a final one."""
+        if RunState(picture.run.state).final:
+            return []
+        found = await self._of_shard(picture.run.shard)
+        ready = picture.ready()
+        if picture.rows.live or ready:
+            agents = {each.agent: each for each in await self._store.list_agents("", MOST_AGENTS)}
+            found += self._of_sessions(picture, agents)
+            if picture.run.state == RunState.RUNNING:
+                found += self._of_requests(picture, ready, agents)
+        return found[:MOST_NOTICES]
+
+    async def _of_shard(self, shard: int) -> list[str]:
+        state = await self._shards.read_shard(shard)
+        if not state.node:
+            return [f"shard {shard} has never had a leader: it waits for a node"]
+        members = self._membership.members
+        if members and state.node not in members:
+            return [
+                f"shard {shard} has no leader: node {state.node} is gone, another one takes over"
+            ]
+        return []
+
+    def _of_sessions(self, picture: Picture, agents: dict[str, AgentItem]) -> Iterator[str]:
+        connected = {room.agent for room in self._rooms.rooms() if room.connected}
+        away: dict[str, list[AttemptItem]] = defaultdict(list)
+        for attempt in picture.rows.live:
+            if attempt.agent not in connected:
+                away[attempt.agent].append(attempt)
+        for agent, attempts in sorted(away.items()):
+            known = agents.get(agent)
+            began = f" (the last one began {_when(known.connected_us)})" if known else ""
+            yield (
+                f"agent {agent} has no session with this node{began}: "
+                f"{_attempts(picture, attempts)} until it returns"
+            )
+
+    def _of_requests(
+        self, picture: Picture, ready: list[int], agents: dict[str, AgentItem]
+    ) -> Iterator[str]:
+        if not ready:
+            return
+        if not any(room.connected for room in self._rooms.rooms()):
+            yield f"{len(ready):,} tasks are ready, and no agent has a session with this node"
+        rooms = [Resources(each.cpu_millis, each.memory_bytes) for each in agents.values()]
+        tasks = picture.version.compiled.tasks
+        wanting: dict[Resources, list[str]] = defaultdict(list)
+        for number in ready:
+            wanting[tasks[number].request].append(tasks[number].task)
+        for request, names in wanting.items():
+            if rooms and not any(request.fits(room) for room in rooms):
+                more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+                yield (
+                    f"task {names[0]}{more}: no known agent has {_amount(request)}; "
+                    f"the largest have {_amount(_largest(rooms))}"
+                )
+
+
+def _attempts(picture: Picture, attempts: list[AttemptItem]) -> str:
+    tasks = picture.version.compiled.tasks
+    first = attempts[0]
+    said = f"attempt {first.number} of task {tasks[first.task].task}"
+    if len(attempts) == 1:
+        return f"{said} stays live"
+    return f"{said} and {len(attempts) - 1:,} more stay live"
+
+
+def _largest(rooms: list[Resources]) -> Resources:
+    return Resources(
+        max(room.cpu_millis for room in rooms), max(room.memory_bytes for room in rooms)
+    )
+
+
+def _amount(amount: Resources) -> str:
+    return f"{amount.cpu_millis / 1_000:g} cores and {amount.memory_bytes / _GIB:.3g} GiB"
+
+
+def _when(instant_us: int) -> str:
+    return datetime.fromtimestamp(instant_us // MICROS_PER_S, UTC).isoformat()
