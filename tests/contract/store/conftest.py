@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from controlplane.store.store import Store, migrate_database
@@ -11,7 +12,23 @@ from tests.contract.store.harness import SHARDS, MemoryHarness, PostgresHarness
 from tests.contract.store.rows import DAY
 from tests.servers.postgres import PostgresServer
 
-TEMPLATE = "store_template"
+# Cheaper than a database for each test: what one test left is deleted before the next.
+TABLES = (
+    *("dag", "dag_version", "dag_version_use", "schedule", "schedule_instant", "run"),
+    *("sealed_run", "attempt_live", "attempt", "task_wait", "inbox", "request_key"),
+    *("quarantine", "agent", "api_token", "shard_epoch"),
+)
+CLEAN = (
+    "".join(f"DELETE FROM {table};" for table in TABLES)
+    + """
+DROP FUNCTION IF EXISTS stall CASCADE;
+UPDATE shard SET epoch = 0, batch = 0, holder = '', node = '', address = '', taken_over_us = 0;
+"""
+)
+ALONE = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 async def _prepare(dsn):
@@ -25,14 +42,25 @@ async def _prepare(dsn):
 @pytest.fixture(scope="session")
 def postgres():
     with PostgresServer({"fsync": "off"}) as server:
-        asyncio.run(_prepare(server.create_database(TEMPLATE)))
         yield server
 
 
+@pytest.fixture(scope="session")
+def shared_dsn(postgres):
+    made = postgres.fresh_database()
+    asyncio.run(_prepare(made))
+    return made
+
+
 @pytest.fixture
-def dsn(postgres):
-    """A database of the test's own, migrated and initialised."""
-    return postgres.fresh_database(TEMPLATE)
+async def dsn(shared_dsn):
+    """A database that is migrated, initialised and empty."""
+    connection = await asyncpg.connect(shared_dsn)
+    await connection.execute("SET client_min_messages = 'warning'")
+    await connection.execute(ALONE)
+    await connection.execute(CLEAN)
+    await connection.close()
+    return shared_dsn
 
 
 @pytest.fixture
