@@ -51,13 +51,20 @@ class Candidate(Protocol):
     async def resign(self, shard: int, *, pause_ms: int | None = None) -> None: ...
 
 
+class LeaderStore(ShardStore, Protocol):
+    """The store of a leader that may go."""
+
+    def release(self, shard: int) -> None:
+        """The shard is not led here any more: nothing of it need be kept open."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all leaders of a node share. `node`, `address`: what the shard's row shall say."""
 
     node: str
     address: str
-    store: ShardStore
+    store: LeaderStore
     candidate: Candidate
     fleet: Fleet
     speaker: Speaker
@@ -121,6 +128,8 @@ class Leadership:
             _log.info("takeover_refused", shard=self.shard, epoch=error.epoch)
         except GivenUp:
             return
+        finally:
+            self._around.store.release(self.shard)
 
     async def _reign(self, before: Failure | None) -> Failure | None:
         """One epoch. `before`: why the last one ended."""

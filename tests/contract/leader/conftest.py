@@ -1,0 +1,38 @@
+"""Fixtures: one PostgreSQL with a migrated template and one etcd for the whole session."""
+
+import asyncio
+
+import pytest
+
+from controlplane.store.store import migrate_database
+from tests.servers.etcd import EtcdServer
+from tests.servers.postgres import PostgresServer
+
+TEMPLATE = "leader_template"
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    with PostgresServer() as server:
+        asyncio.run(migrate_database(server.create_database(TEMPLATE)))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory):
+    server = EtcdServer(tmp_path_factory.mktemp("etcd") / "data")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def dsn(postgres):
+    """A migrated database of one's own."""
+    return postgres.fresh_database(TEMPLATE)
+
+
+@pytest.fixture
+def cluster(request):
+    """A cluster name that no other test uses."""
+    return "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:60].strip("-")
