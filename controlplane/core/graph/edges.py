@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from controlplane.core.graph.names import id_problem, shown
+from controlplane.core.graph.names import id_problem, shown, shown_bare
 from controlplane.core.types import Adjacency
 
 MAX_TASKS = 100_000
@@ -139,7 +139,7 @@ def _cycles(
     """One problem per cycle; cycles that share a task with one already named are not repeated."""
     stuck = set(range(len(tasks))) - set(edges.order)
     for path in islice(_walk_cycles(parents, stuck), MAX_CYCLES_SHOWN):
-        names = [shown(tasks[number].task)[1:-1] for number in (*path, path[0])]
+        names = [shown_bare(tasks[number].task) for number in (*path, path[0])]
         if len(names) > _PATH_SHOWN:
             left_out = len(names) - _PATH_SHOWN
             names[_PATH_SHOWN - 2 : -2] = [f"… {left_out:,} more …"]

@@ -20,6 +20,12 @@ def shown(text: str) -> str:
     return f"{text[:_SHOWN]!r}… ({len(text):,} characters)"
 
 
+def shown_bare(text: str) -> str:
+    """The same without quotes, for texts in a row."""
+    cut = repr(text[:_SHOWN])[1:-1]
+    return cut if len(text) <= _SHOWN else f"{cut}… ({len(text):,} characters)"
+
+
 def id_problem(text: str) -> str | None:
     """Why `text` is not an id, or None."""
     if not text:

@@ -20,8 +20,8 @@ from controlplane.core.states import (
 )
 from controlplane.core.types import DagVersion, RunCause, RunKey, TriggerRule
 
-# A cancelled parent blocks nobody: it exists only in a run that is being stopped, and there all that
-# has not started is cancelled as well.
+# A cancelled parent blocks nobody: it exists only in a run that is being stopped, and what has not
+# started there is cancelled as well.
 BLOCKING = (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
 
 # Looked up once: members of an enum cost more than the rest of a step from parent to child.
