@@ -171,16 +171,16 @@ class _Reader:
         machine = machine_capacity()
         if text is None:
             return machine
-        cpu, _, memory = text.partition(",")
+        cpu, comma, memory = text.partition(",")
         try:
             cpu_millis = round(float(cpu) * 1000)
         except (ValueError, OverflowError):
             cpu_millis = 0
-        size = MEMORY.fullmatch(memory.strip()) if memory else None
+        size = MEMORY.fullmatch(memory.strip())
         memory_bytes = machine.memory_bytes
         if size is not None:
             memory_bytes = int(float(size[1]) * UNITS[size[2].upper()])
-        if cpu_millis <= 0 or memory_bytes <= 0 or bool(memory) != bool(size):
+        if cpu_millis <= 0 or memory_bytes <= 0 or bool(comma) != bool(size):
             self.errors.append(f"--capacity: {text!r} is not CPU[,MEMORY], such as 4 or 2.5,8G")
         return Amount(cpu_millis, memory_bytes)
 

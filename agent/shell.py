@@ -137,6 +137,9 @@ class AgentShell:
         spool_folder = settings.work / "spool" / self._incarnation
         for folder in (folders, spool_folder):
             folder.mkdir(parents=True, mode=0o700)
+        for left in spool_folder.parent.iterdir():
+            if left != spool_folder:
+                log_lines.warning("output of an earlier start was not uploaded", folder=str(left))
         self._own_folders = (folders, spool_folder)
         self._spool = Spool(spool_folder)
         self._uploader = Uploader(self._spool, open_store(settings.objects_url))

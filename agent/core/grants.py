@@ -142,15 +142,17 @@ class Grants:
         holding.since_us = demand.oldest_ready_us
 
     def release(self, node: str, release: Release, mono_ms: int) -> None:
-        """A node gives back; an answer to a grant that was replaced since changes nothing."""
+        """A node gives back. An answer to a grant that was replaced since changes nothing; what
+        its attempts occupy it cannot give.
+        """
         holding = self._nodes[node]
         if release.number != holding.number:
             return
         self._changed = True
         holding.recalled = False
         holding.recall_after_ms = mono_ms + RECALL_PAUSE_MS
-        holding.grant = holding.grant.minus(release.amount)
-        holding.told = holding.grant
+        holding.told = holding.grant.minus(release.amount)
+        holding.grant = holding.told.most(holding.running)
 
     def settle(self, mono_ms: int) -> list[tuple[str, Grant | Recall]]:
         """Shares out what is free and returns what the nodes must be told."""

@@ -55,6 +55,13 @@ def test_a_release_that_answers_a_replaced_grant_changes_nothing():
     assert grants.held("a") == cores(4)
 
 
+def test_a_node_that_gives_more_than_it_has_is_corrected():
+    grants = shared()
+    occupy(grants, "a", 1)
+    grants.release("a", Release(1, cores(4)), 0)
+    assert grants.settle(0) == [("a", Grant(2, cores(1)))]
+
+
 def test_a_node_that_gave_less_than_asked_is_asked_again_after_a_pause():
     grants = shared()
     grants.demand("b", demand(2, 10))
@@ -280,7 +287,7 @@ class World:
             self.grants.release(node, answer, next(self.clock))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=300)
 @given(st.lists(STEPS, max_size=60))
 def test_whatever_happens_the_capacity_is_not_exceeded(steps: list[tuple]):
     world = World()
