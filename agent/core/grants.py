@@ -200,6 +200,7 @@ class Grants:
         if len(connected) == 1:
             holding = connected[0][1]
             holding.grant = holding.grant.plus(free)
+            holding.wanted = holding.wanted.minus(free)
             return
         for holding in self._waiting():
             given = free.least(holding.wanted)

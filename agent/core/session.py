@@ -13,7 +13,7 @@ Does not know: attempts and grants; what is in an inventory.
 from __future__ import annotations
 
 import enum
-import zlib
+import hashlib
 from dataclasses import dataclass, field
 
 from agent.core.actions import CloseSession, Note, OpenSession
@@ -267,5 +267,5 @@ def _backoff_ms(link: Link) -> int:
     node that died do not come back all at once.
     """
     base = min(BACKOFF_LAST_MS, BACKOFF_FIRST_MS << min(link.failures, 10))
-    spread = zlib.crc32(f"{link.address}/{link.number}".encode())
-    return base // 2 + spread % (base // 2 + 1)
+    digest = hashlib.blake2b(f"{link.address}/{link.number}".encode(), digest_size=4).digest()
+    return base // 2 + int.from_bytes(digest, "big") % (base // 2 + 1)

@@ -1,3 +1,5 @@
+"""Scripted nodes, an agent that knows one of them, and a session between the two."""
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
