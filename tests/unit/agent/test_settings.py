@@ -15,7 +15,7 @@ def arguments(folder: Path, **changed: str) -> list[str]:
         "name": "a-1",
         "nodes": "127.0.0.1:1,localhost:2",
         "token-file": str(token),
-        "work": str(folder / "home"),
+        "work": str(folder / "d"),
         **changed,
     }
     return [word for name, value in given.items() for word in (f"--{name}", value)]
@@ -32,7 +32,7 @@ def test_a_plain_command_line_gets_the_defaults(tmp_path: Path):
     assert settings.nodes == ("127.0.0.1:1", "localhost:2")
     assert settings.token == "secret"
     assert "secret" not in repr(settings)
-    assert settings.objects_url == f"file://{tmp_path}/home/objects"
+    assert settings.objects_url == f"file://{tmp_path}/d/objects"
     assert settings.capacity == machine_capacity()
     assert settings.work.is_dir()
 
