@@ -43,6 +43,9 @@ def leader_parameters(settings: StoreSettings) -> dict[str, str]:
         "enable_seqscan": "off",
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
+        "enable_bitmapscan": "off",
+        "enable_material": "off",
+        "enable_memoize": "off",
         "jit": "off",
     }
 

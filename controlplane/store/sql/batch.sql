@@ -1,17 +1,25 @@
 -- The writes of a batch, behind the fence. $1 shard, $2 epoch, $3 batch where they take part; then
 -- one array a column. Each query changes a row at most once: what a batch says twice of one row was
 -- made one before, so the parts of a query do not depend on their order.
+--
+-- A number of the shard that is given beside each row, behind OFFSET 0, cannot become a condition of
+-- the table alone. Were it one, a table whose statistics are young would be read from end to end of
+-- the shard for each row, instead of by its primary key.
 
 -- name: end_attempts
 -- A live row moves to the history. Fewer rows back than given: one was not live.
 WITH done AS (
     DELETE FROM attempt_live AS live
-    USING unnest($4::int4[], $5::int8[], $6::int4[], $7::int4[], $8::bytea[], $9::int2[],
-                 $10::int8[], $11::int8[], $12::int4[], $13::int4[], $14::int8[], $15::int8[],
-                 $16::text[])
-        AS given (day, run, task, expansion, attempt_id, state, started_us, finished_us,
-                  exit_code, signal, stdout_bytes, stderr_bytes, message)
-    WHERE live.shard = $1 AND live.run = given.run AND live.task = given.task
+    USING (
+        SELECT $1::int4 AS shard, given.*
+        FROM unnest($4::int4[], $5::int8[], $6::int4[], $7::int4[], $8::bytea[], $9::int2[],
+                    $10::int8[], $11::int8[], $12::int4[], $13::int4[], $14::int8[], $15::int8[],
+                    $16::text[])
+            AS given (day, run, task, expansion, attempt_id, state, started_us, finished_us,
+                      exit_code, signal, stdout_bytes, stderr_bytes, message)
+        OFFSET 0
+    ) AS given
+    WHERE live.shard = given.shard AND live.run = given.run AND live.task = given.task
         AND live.expansion = given.expansion AND live.attempt_id = given.attempt_id
     RETURNING given.*, live.number, live.agent, live.incarnation, live.assigned_us, live.epoch,
         live.batch, live.started_us AS noted_us
@@ -35,12 +43,16 @@ FROM unnest($4::int4[], $5::int8[], $6::int4[], $7::int4[], $8::bytea[], $9::int
 -- Both of the above, for the batch of a hop: one round trip. No task instance may be in both.
 WITH done AS (
     DELETE FROM attempt_live AS live
-    USING unnest($4::int4[], $5::int8[], $6::int4[], $7::int4[], $8::bytea[], $9::int2[],
-                 $10::int8[], $11::int8[], $12::int4[], $13::int4[], $14::int8[], $15::int8[],
-                 $16::text[])
-        AS given (day, run, task, expansion, attempt_id, state, started_us, finished_us,
-                  exit_code, signal, stdout_bytes, stderr_bytes, message)
-    WHERE live.shard = $1 AND live.run = given.run AND live.task = given.task
+    USING (
+        SELECT $1::int4 AS shard, given.*
+        FROM unnest($4::int4[], $5::int8[], $6::int4[], $7::int4[], $8::bytea[], $9::int2[],
+                    $10::int8[], $11::int8[], $12::int4[], $13::int4[], $14::int8[], $15::int8[],
+                    $16::text[])
+            AS given (day, run, task, expansion, attempt_id, state, started_us, finished_us,
+                      exit_code, signal, stdout_bytes, stderr_bytes, message)
+        OFFSET 0
+    ) AS given
+    WHERE live.shard = given.shard AND live.run = given.run AND live.task = given.task
         AND live.expansion = given.expansion AND live.attempt_id = given.attempt_id
     RETURNING given.*, live.number, live.agent, live.incarnation, live.assigned_us, live.epoch,
         live.batch, live.started_us AS noted_us
@@ -61,9 +73,13 @@ FROM done;
 
 -- name: note_starts
 UPDATE attempt_live AS live SET started_us = given.started_us
-FROM unnest($2::int8[], $3::int4[], $4::int4[], $5::int8[])
-    AS given (run, task, expansion, started_us)
-WHERE live.shard = $1 AND live.run = given.run AND live.task = given.task
+FROM (
+    SELECT $1::int4 AS shard, given.*
+    FROM unnest($2::int8[], $3::int4[], $4::int4[], $5::int8[])
+        AS given (run, task, expansion, started_us)
+    OFFSET 0
+) AS given
+WHERE live.shard = given.shard AND live.run = given.run AND live.task = given.task
     AND live.expansion = given.expansion;
 
 -- name: add_runs
@@ -77,9 +93,13 @@ FROM unnest($2::int4[], $3::int8[], $4::bytea[], $5::text[], $6::text[], $7::int
 -- name: change_runs
 UPDATE run SET state = given.state, reason = given.reason, started_us = given.started_us,
     finished_us = given.finished_us
-FROM unnest($2::int4[], $3::int8[], $4::int2[], $5::text[], $6::int8[], $7::int8[])
-    AS given (day, run, state, reason, started_us, finished_us)
-WHERE run.day = given.day AND run.run = given.run AND run.shard = $1;
+FROM (
+    SELECT $1::int4 AS shard, given.*
+    FROM unnest($2::int4[], $3::int8[], $4::int2[], $5::text[], $6::int8[], $7::int8[])
+        AS given (day, run, state, reason, started_us, finished_us)
+    OFFSET 0
+) AS given
+WHERE run.day = given.day AND run.run = given.run AND run.shard = given.shard;
 
 -- name: seal_runs
 INSERT INTO sealed_run (day, run, states)
@@ -93,14 +113,23 @@ WITH sealed AS (
 )
 UPDATE run SET state = given.state, reason = given.reason, started_us = given.started_us,
     finished_us = given.finished_us
-FROM unnest($2::int4[], $3::int8[], $4::int2[], $5::text[], $6::int8[], $7::int8[])
-    AS given (day, run, state, reason, started_us, finished_us)
-WHERE run.day = given.day AND run.run = given.run AND run.shard = $1;
+FROM (
+    SELECT $1::int4 AS shard, given.*
+    FROM unnest($2::int4[], $3::int8[], $4::int2[], $5::text[], $6::int8[], $7::int8[])
+        AS given (day, run, state, reason, started_us, finished_us)
+    OFFSET 0
+) AS given
+WHERE run.day = given.day AND run.run = given.run AND run.shard = given.shard;
 
 -- name: drop_waits
 DELETE FROM task_wait AS wait
-USING unnest($2::int8[], $3::int4[], $4::int4[], $5::int2[]) AS given (run, task, expansion, kind)
-WHERE wait.shard = $1 AND wait.run = given.run AND wait.task = given.task
+USING (
+    SELECT $1::int4 AS shard, given.*
+    FROM unnest($2::int8[], $3::int4[], $4::int4[], $5::int2[])
+        AS given (run, task, expansion, kind)
+    OFFSET 0
+) AS given
+WHERE wait.shard = given.shard AND wait.run = given.run AND wait.task = given.task
     AND wait.expansion = given.expansion AND wait.kind = given.kind;
 
 -- name: add_waits
@@ -145,9 +174,13 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::int2[],
 -- name: answer_commands
 -- A command is done with once: one that has an answer is not found again.
 UPDATE inbox SET outcome = given.outcome, detail = given.detail, applied_us = given.applied_us
-FROM unnest($2::int8[], $3::int2[], $4::text[], $5::int8[])
-    AS given (command, outcome, detail, applied_us)
-WHERE inbox.command = given.command AND inbox.shard = $1 AND inbox.applied_us IS NULL;
+FROM (
+    SELECT $1::int4 AS shard, given.*
+    FROM unnest($2::int8[], $3::int2[], $4::text[], $5::int8[])
+        AS given (command, outcome, detail, applied_us)
+    OFFSET 0
+) AS given
+WHERE inbox.command = given.command AND inbox.shard = given.shard AND inbox.applied_us IS NULL;
 
 -- name: quarantine_command
 UPDATE inbox SET outcome = 5, detail = $3,
