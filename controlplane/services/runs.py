@@ -85,7 +85,9 @@ class RunService:
         run_id = self._entropy.run_id(now_us)
         body = commands.trigger_run(key.dag, run_id, logical_us)
         appended = await self._commands.append(key, body, request_id, run_id=run_id)
-        if not known:
+        if known:
+            self._commands.tell(appended)
+        else:
             # Its first version may be in the inbox, before this command: the leader knows.
             state = await self._commands.outcome(appended)
             if state is not None:

@@ -54,7 +54,7 @@ class Commands:
             shards, self._news = self._news, set()
             try:
                 await self._leaders.poke(shards, (), 0)
-            except Exception:
+            except Exception:  # noqa: BLE001  (a poke is an optimisation)
                 # Leaders look into their inboxes by themselves as well, only later.
                 _log.exception("poke_failed", shards=sorted(shards))
 
@@ -67,13 +67,15 @@ class Commands:
         run_id: bytes | None = None,
         version: tuple[bytes, bytes] | None = None,
     ) -> Appended:
-        """Makes a command for the leader of a DAG durable; the leader hears of it soon."""
-        appended = await self._store.append_command(
+        """Makes a command for the leader of a DAG durable. Follow it by `outcome` or `tell`."""
+        return await self._store.append_command(
             key.tenant, bucket_of(key), body, run_id=run_id, version=version, request=request
         )
+
+    def tell(self, appended: Appended) -> None:
+        """Has the leader told of a command whose outcome nobody waits for."""
         self._news.add(appended.shard)
         self._woken.set()
-        return appended
 
     async def outcome(self, appended: Appended) -> CommandState | None:
         """What became of a command; None: it is not applied yet, and the wait is over."""
