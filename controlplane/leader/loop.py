@@ -147,9 +147,11 @@ class LeaderLoop:
         return (due_ms - self._clock.now().mono_ms) / 1_000
 
     async def _turn(self) -> Failure | None:
-        if self._caution is None:
-            return await self._batch(self._mailbox.take(EVENTS_A_BATCH))
-        return await self._careful_turn(self._caution)
+        if self._caution is not None and self._caution.over(self._clock.now().mono_ms):
+            self._caution = None
+        if self._caution is not None:
+            return await self._careful_turn(self._caution)
+        return await self._batch(self._mailbox.take(EVENTS_A_BATCH))
 
     async def _careful_turn(self, caution: Caution) -> Failure | None:
         """Timers in batches of their own, events in batches of one.
@@ -157,8 +159,6 @@ class LeaderLoop:
         A single that comes at the moment of a timer must not be blamed for it: both see one `now`,
         the timer first.
         """
-        if caution.over(self._clock.now().mono_ms):
-            self._caution = None
         portions = [one for delivery in self._mailbox.take(1) for one in singles(delivery)]
         for portion in portions or [Delivery(())]:
             now = self._clock.now()

@@ -49,10 +49,12 @@ def demand_of(want: Want, whole: Resources) -> pb.Demand:
 
 
 def differs(told: pb.Demand | None, demand: pb.Demand) -> bool:
-    """Whether an agent that was told of one demand should hear of another."""
-    if told is None:
-        return demand.count > 0
-    return _rounded(told) != _rounded(demand)
+    """Whether an agent that was told of one demand should hear of another.
+
+    `told` None: what the agent believes is not known, since its grant changed. Even that there is
+    no demand must be said then, or the agent would keep room for one that is over.
+    """
+    return told is None or _rounded(told) != _rounded(demand)
 
 
 def _rounded(demand: pb.Demand) -> tuple[int, ...]:

@@ -5,6 +5,9 @@ import os
 from contextlib import asynccontextmanager
 
 import grpc
+from mainspring.agent.v1 import session_pb2 as pb
+from mainspring.agent.v1.session_pb2_grpc import AgentSessionServiceStub
+from mainspring.v1 import dag_pb2
 
 from controlplane.codec import commands
 from controlplane.codec.dag import canonical
@@ -15,9 +18,6 @@ from controlplane.leader.times import LeaderTimes
 from controlplane.store.store import Store
 from controlplane.telemetry.clock import EntropySource, SystemClock
 from controlplane.telemetry.stats import Stats
-from mainspring.agent.v1 import session_pb2 as pb
-from mainspring.agent.v1.session_pb2_grpc import AgentSessionServiceStub
-from mainspring.v1 import dag_pb2
 from tests.contract.coordination.harness import short_settings
 from tests.servers.etcd import free_port
 

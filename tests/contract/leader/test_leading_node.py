@@ -1,16 +1,14 @@
 """A node that leads, over a real PostgreSQL, a real etcd and real streams."""
 
-import asyncio
-
-import pytest
-
 from controlplane.core.states import RunState
-from mainspring.agent.v1 import session_pb2 as pb
 from tests.contract.leader.harness import ScriptedAgent, chain, running_node
 
 
 async def test_a_triggered_run_is_assigned_ended_and_recorded(dsn, cluster, etcd):
-    async with running_node("one", dsn, cluster, etcd) as node, ScriptedAgent(node.address) as agent:
+    async with (
+        running_node("one", dsn, cluster, etcd) as node,
+        ScriptedAgent(node.address) as agent,
+    ):
         await node.leads(0)
         await agent.adopt()
         await node.apply(chain("line", 3))

@@ -1,0 +1,34 @@
+import asyncio
+
+import pytest
+
+from controlplane.leader.patience import GivenUp, Patience
+from controlplane.leader.times import LeaderTimes
+from tests.unit.leader.harness import virtual
+
+TIMES = LeaderTimes(retry_min_ms=100, retry_max_ms=400)
+
+
+async def paused_ms(patience):
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await patience.pause()
+    return round((loop.time() - begun) * 1_000)
+
+
+@virtual
+async def test_pauses_double_up_to_the_longest():
+    patience = Patience(TIMES)
+    assert [await paused_ms(patience) for _ in range(4)] == [100, 200, 400, 400]
+    patience.reset()
+    assert await paused_ms(patience) == 100
+
+
+@virtual
+async def test_giving_up_ends_the_pause_and_all_later_ones():
+    patience = Patience(TIMES)
+    asyncio.get_running_loop().call_later(0.01, patience.give_up)
+    for _ in range(2):
+        with pytest.raises(GivenUp):
+            await patience.pause()
+    assert patience.over
