@@ -108,16 +108,20 @@ class Steps:
         self.shard = Shard(shard, self.fleet, self.now)
         self.effects = Effects()
         self.messages: list[object] = []
-        # What each agent was told to run and has not reported: attempt id → task.
-        self.held: dict[str, dict[bytes, str]] = {}
+        self.next_key = shard * 1_000_000 + 1
+        # What each agent was told to run and has not reported: attempt id → its start, or 0.
+        self.held: dict[str, dict[bytes, int]] = {}
         self.run_id = b""
 
     def serial(self) -> bytes:
         return next(self.serials).to_bytes(16, "big")
 
     def offer(self) -> None:
-        self.shard.offer_attempt_ids([self.serial() for _ in range(self.shard.attempt_ids_wanted)])
-        self.shard.offer_run_keys([next(self.serials) for _ in range(self.shard.run_keys_wanted)])
+        """Fewer ids than the shard keeps: a bench makes many shards."""
+        few = min(self.shard.attempt_ids_wanted, 64)
+        self.shard.offer_attempt_ids([self.serial() for _ in range(few)])
+        first, self.next_key = self.next_key, self.next_key + self.shard.run_keys_wanted
+        self.shard.offer_run_keys(range(first, self.next_key))
 
     def step(self, *events: Event) -> Effects:
         """One step whose commit succeeds."""
@@ -134,7 +138,7 @@ class Steps:
 
     def _deliver(self, message: object) -> None:
         if isinstance(message, AssignMessage):
-            self.held.setdefault(message.agent, {})[message.attempt_id] = message.task
+            self.held.setdefault(message.agent, {})[message.attempt_id] = 0
 
     def wait(self, ms: int) -> Effects:
         """Time passes; then a step."""
@@ -284,9 +288,9 @@ class ShardBench(Views):
         finished: Iterable[Finished] = (),
         incarnation: bytes = b"",
     ) -> Effects:
-        """The agent says what it holds: by default what it was told, none of it started."""
+        """The agent says what it holds: by default what it was told and has not reported."""
         if live is None:
-            live = dict.fromkeys(self.held.get(agent, {}), 0)
+            live = self.held.get(agent, {})
         life = incarnation or self.fleet.room(agent).incarnation
         return self.step(Inventory(agent, life, tuple(live.items()), tuple(finished)))
 
@@ -323,7 +327,10 @@ class ShardBench(Views):
         return self.step(*(self.result(task, AttemptState.CANCELLED) for task in tasks))
 
     def started(self, task: str) -> Effects:
-        agent, attempt_id = self.holder(task)
+        return self.spawned(*self.holder(task))
+
+    def spawned(self, agent: str, attempt_id: bytes) -> Effects:
+        self.held[agent][attempt_id] = self.now.wall_us
         return self.step(Started(agent, attempt_id, self.now.wall_us))
 
     def reject(self, task: str, message: str = "full") -> Effects:

@@ -14,17 +14,14 @@ from tests.unit.core.bench import ShardBench, cores, dag, retries
 
 
 def test_ids_are_asked_for_in_blocks():
-    bench = ShardBench()
-    assert bench.shard.attempt_ids_wanted == ATTEMPT_IDS_KEPT
-    assert bench.shard.run_keys_wanted == RUN_KEYS_KEPT
-    bench.offer()
-    assert (bench.shard.attempt_ids_wanted, bench.shard.run_keys_wanted) == (0, 0)
-    bench.apply(dag({"a": ""}))
-    for _ in range(TOP_UP - 1):
-        bench.shard._book.run_keys.popleft()
-    assert bench.shard.run_keys_wanted == 0
-    bench.shard._book.run_keys.popleft()
-    assert bench.shard.run_keys_wanted == TOP_UP
+    shard = ShardBench().shard
+    assert (shard.attempt_ids_wanted, shard.run_keys_wanted) == (ATTEMPT_IDS_KEPT, RUN_KEYS_KEPT)
+    shard.offer_attempt_ids([b"i" * 16] * (ATTEMPT_IDS_KEPT - TOP_UP))
+    shard.offer_run_keys(range(RUN_KEYS_KEPT - TOP_UP))
+    assert (shard.attempt_ids_wanted, shard.run_keys_wanted) == (TOP_UP, TOP_UP)
+    shard.offer_attempt_ids([b"j" * 16])
+    shard.offer_run_keys([RUN_KEYS_KEPT])
+    assert (shard.attempt_ids_wanted, shard.run_keys_wanted) == (0, 0)
 
 
 def test_when_attempt_ids_run_out_the_shard_wants_the_next_step_at_once():

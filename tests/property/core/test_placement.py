@@ -1,0 +1,126 @@
+"""The fleet against a list that is searched from end to end."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from controlplane.core.fleet.placement import CANDIDATES, Fleet
+from controlplane.core.types import Resources
+
+AGENTS = [f"agent-{number}" for number in range(6)]
+agents = st.sampled_from(AGENTS)
+shards = st.integers(0, 1)
+amounts = st.builds(Resources, st.integers(0, 9), st.integers(0, 9))
+
+
+def naive(fleet, shard, request):
+    """All rooms that fit, as (level, dominant share left, agent)."""
+    found = []
+    for room in fleet.rooms():
+        free = room.granted - Resources(room.used_cpu, room.used_memory)
+        if room.connected and shard in room.shards and request.fits(free):
+            left = free - request
+            share = max(
+                left.cpu_millis / (room.capacity.cpu_millis or 1),
+                left.memory_bytes / (room.capacity.memory_bytes or 1),
+            )
+            found.append((free.cpu_millis.bit_length(), share, room.agent))
+    return sorted(found)
+
+
+class AnyDay(RuleBasedStateMachine):
+    """Sessions, grants, charges in any order."""
+
+    def __init__(self):
+        super().__init__()
+        assert len(AGENTS) <= CANDIDATES
+        self.fleet = Fleet()
+        self.charges = []
+
+    @rule(agent=agents, capacity=amounts, share=st.integers(1, 3))
+    def connect(self, agent, capacity, share):
+        self.fleet.connect(agent, b"life", capacity)
+        self.fleet.grant(
+            agent, Resources(capacity.cpu_millis // share, capacity.memory_bytes // share)
+        )
+
+    @rule(agent=agents)
+    def disconnect(self, agent):
+        self.fleet.disconnect(agent)
+
+    @rule(agent=agents, shard=shards)
+    def admit(self, agent, shard):
+        self.fleet.admit(shard, agent)
+
+    @rule(agent=agents, shard=shards)
+    def expel(self, agent, shard):
+        self.fleet.expel(shard, agent)
+
+    @rule(agent=agents, wanted=amounts)
+    def release(self, agent, wanted):
+        before = self.fleet.room(agent).free
+        given_back = self.fleet.release(agent, wanted)
+        assert given_back.fits(wanted)
+        assert given_back.fits(before)
+
+    @rule(shard=shards, request=amounts, count=st.integers(1, 4))
+    def place(self, shard, request, count):
+        for _ in range(count):
+            expected = naive(self.fleet, shard, request)
+            room = self.fleet.place(shard, request)
+            if room is None:
+                assert expected == []
+                return
+            best = expected[0][:2]
+            assert room.agent in [agent for *score, agent in expected if tuple(score) == best]
+            assert request.fits(room.free)
+            self.fleet.charge(shard, room.agent, request)
+            self.charges.append((shard, room.agent, request))
+
+    @rule(shard=shards, agent=agents, request=amounts)
+    def charge_what_was_adopted(self, shard, agent, request):
+        self.fleet.charge(shard, agent, request)
+        self.charges.append((shard, agent, request))
+
+    @rule(choice=st.integers(0, 1_000))
+    def discharge(self, choice):
+        if self.charges:
+            growth = self.fleet.growth
+            self.fleet.discharge(*self.charges.pop(choice % len(self.charges)))
+            assert self.fleet.growth > growth
+
+    @rule(shard=shards)
+    def forget(self, shard):
+        self.fleet.forget(shard)
+        self.charges = [charge for charge in self.charges if charge[0] != shard]
+
+    @invariant()
+    def used_is_what_is_charged(self):
+        for room in self.fleet.rooms():
+            mine = [request for _, agent, request in self.charges if agent == room.agent]
+            assert sum((request for request in mine), Resources()) == Resources(
+                room.used_cpu, room.used_memory
+            )
+
+
+TestAnyDay = AnyDay.TestCase
+TestAnyDay.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, derandomize=True
+)
+
+
+@given(st.lists(amounts, max_size=30), st.lists(amounts, min_size=1, max_size=5))
+@settings(deadline=None, derandomize=True)
+def test_no_agent_is_ever_filled_beyond_its_grant(requests, grants):
+    fleet = Fleet()
+    for number, grant in enumerate(grants):
+        fleet.connect(f"agent-{number}", b"life", grant)
+        fleet.grant(f"agent-{number}", grant)
+        fleet.admit(0, f"agent-{number}")
+    for request in requests:
+        if room := fleet.place(0, request):
+            fleet.charge(0, room.agent, request)
+    for room in fleet.rooms():
+        assert Resources(room.used_cpu, room.used_memory).fits(room.granted)
