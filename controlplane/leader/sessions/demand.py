@@ -48,13 +48,13 @@ def demand_of(want: Want, whole: Resources) -> pb.Demand:
     )
 
 
-def differs(told: pb.Demand | None, demand: pb.Demand) -> bool:
+def differs(told: pb.Demand, demand: pb.Demand, *, regranted: bool) -> bool:
     """Whether an agent that was told of one demand should hear of another.
 
-    `told` None: what the agent believes is not known, since its grant changed. Even that there is
-    no demand must be said then, or the agent would keep room for one that is over.
+    `regranted`: its grant changed since. It takes what it grants off the demand that it knows, so
+    what is still wanted is said again.
     """
-    return told is None or _rounded(told) != _rounded(demand)
+    return _rounded(told) != _rounded(demand) or (regranted and demand.count > 0)
 
 
 def _rounded(demand: pb.Demand) -> tuple[int, ...]:

@@ -240,7 +240,7 @@ class SessionHub:
 
     def _take_grant(self, session: Session, grant: pb.Grant) -> None:
         session.grant_number = grant.number
-        session.told = None
+        session.regranted = True
         self._fleet.grant(session.agent, agents.resources(grant.amount))
         self._grown(None)
         self._demand_soon()
@@ -318,6 +318,6 @@ class SessionHub:
         for agent, session in self._sessions.items():
             whole = self._fleet.room(agent).granted == session.capacity
             demand = demand_of(NO_WANT if whole else want, session.capacity)
-            if differs(session.told, demand):
-                session.told = demand
+            if differs(session.told, demand, regranted=session.regranted):
+                session.told, session.regranted = demand, False
                 session.outbox.demand(demand)

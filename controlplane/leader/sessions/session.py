@@ -40,6 +40,7 @@ class Session:
         "live",
         "number",
         "outbox",
+        "regranted",
         "told",
         "version",
     )
@@ -56,8 +57,9 @@ class Session:
         self.heard_ms = now_ms
         self.beat = 0
         self.grant_number = 0
-        # The demand that the agent knows of; None: none, or its grant changed since.
-        self.told: pb.Demand | None = None
+        # The demand that the agent was told of, and whether its grant changed since.
+        self.told = pb.Demand()
+        self.regranted = False
 
 
 def greeted(frame: pb.SessionRequest, now_ms: int) -> Session:

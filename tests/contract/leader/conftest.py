@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from controlplane.store.store import migrate_database
@@ -36,3 +37,17 @@ def dsn(postgres):
 def cluster(request):
     """A cluster name that no other test uses."""
     return "".join(c if c.isalnum() else "-" for c in request.node.name.lower())[:60].strip("-")
+
+
+@pytest.fixture
+def sql(dsn):
+    """Executes a statement on a connection of its own."""
+
+    async def execute(statement):
+        connection = await asyncpg.connect(dsn)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    return execute

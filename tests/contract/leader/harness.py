@@ -12,6 +12,7 @@ from mainspring.v1 import dag_pb2
 from controlplane.codec import commands
 from controlplane.codec.dag import canonical
 from controlplane.coordination.membership import NodeInfo
+from controlplane.core.effects import CommandOutcome
 from controlplane.core.types import DagKey, bucket_of
 from controlplane.leader.node import LeadingNode
 from controlplane.leader.times import LeaderTimes
@@ -20,6 +21,7 @@ from controlplane.telemetry.clock import EntropySource, SystemClock
 from controlplane.telemetry.stats import Stats
 from tests.contract.coordination.harness import short_settings
 from tests.servers.etcd import free_port
+from tests.servers.until import until
 
 PATIENCE_S = 20.0
 TIMES = LeaderTimes(
@@ -71,13 +73,21 @@ class Node:
         run_id = EntropySource().run_id(clock.now().wall_us)
         body = commands.trigger_run(dag, run_id, 0)
         state = await self.command(DagKey("default", dag), body, run_id=run_id)
-        assert state.outcome == 1
+        assert state.outcome == CommandOutcome.APPLIED
         return run_id
+
+    async def cancel(self, dag, run_id):
+        body = commands.cancel_run(dag, run_id, "enough")
+        state = await self.command(DagKey("default", dag), body)
+        assert state.outcome == CommandOutcome.APPLIED
 
     async def run_is(self, run_id, state):
         """Waits until the store has a run in a state."""
         async with asyncio.timeout(PATIENCE_S):
-            while (await self.store.api.find_run("default", run_id)).state != state:
+            while True:
+                found = await self.store.api.find_run("default", run_id)
+                if found.state == state:
+                    return
                 await asyncio.sleep(0.005)
 
 
@@ -116,23 +126,24 @@ async def running_node(name, dsn, cluster, etcd, shards=1, *, stop=True):
 class ScriptedAgent:
     """Says hello and keeps what it is told; the test says the rest."""
 
-    def __init__(self, address, name="agent-1", *, incarnation=None, session=1):
+    def __init__(self, address, *, incarnation=None, **hello):
         self.incarnation = incarnation or os.urandom(16)
         self.frames = []
         self.shards = {}
         self.assigns = {}
         self.acks = set()
         self.cancels = set()
+        self.tails = []
+        self.welcome = None
         self.ended = False
         self._news = asyncio.Event()
-        self._name = name
-        self._session = session
+        self._hello = hello
         self._channel = grpc.aio.insecure_channel(address)
 
     async def __aenter__(self):
         self._call = AgentSessionServiceStub(self._channel).Session()
         self._reading = asyncio.create_task(self._read())
-        await self.say(hello=self.hello())
+        await self.say(hello=self._made_hello())
         return self
 
     async def __aexit__(self, *_):
@@ -140,17 +151,17 @@ class ScriptedAgent:
         await asyncio.gather(self._reading, return_exceptions=True)
         await self._channel.close()
 
-    def hello(self, **changes):
+    def _made_hello(self):
         fields = {
-            "agent": self._name,
+            "agent": "agent-1",
             "incarnation": self.incarnation,
             "boot_id": "boot",
             "protocol_version": 1,
             "capacity": CAPACITY,
             "version": "0",
-            "session": self._session,
+            "session": 1,
         }
-        return pb.Hello(**{**fields, **changes})
+        return pb.Hello(**{**fields, **self._hello})
 
     async def say(self, **entries):
         await self._call.write(pb.SessionRequest(**entries))
@@ -164,17 +175,23 @@ class ScriptedAgent:
     def _take(self, frame):
         self.frames.append(frame)
         if frame.HasField("welcome"):
+            self.welcome = frame.welcome
             self.shards = {each.shard: each.epoch for each in frame.welcome.shards}
         self.assigns.update({each.attempt_id: each for each in frame.assigns})
         self.acks.update(each.attempt_id for each in frame.result_acks)
         self.cancels.update(each.attempt_id for each in frame.cancels)
+        self.tails += frame.log_tails
         self._news.set()
 
     async def until(self, holds):
+        while not holds(self):
+            await self.news()
+
+    async def news(self):
+        """Waits for a frame, or the end."""
+        self._news.clear()
         async with asyncio.timeout(PATIENCE_S):
-            while not holds(self):
-                self._news.clear()
-                await self._news.wait()
+            await self._news.wait()
 
     async def adopt(self, shard=0, *, live=(), finished=(), grant=True):
         """Waits for the shard's leader, then gives the inventory and everything it has."""
@@ -188,20 +205,13 @@ class ScriptedAgent:
         """Answers assignments until `count` were acknowledged; returns them in order."""
         answered = {}
         while len(answered) < count or not set(answered) <= self.acks:
-            await self.until(lambda agent: set(agent.assigns) - set(answered) or done(agent))
             new = [each for key, each in self.assigns.items() if key not in answered]
             answered.update((each.attempt_id, each) for each in new)
             if new:
                 await self.say(results=[result(each, outcome) for each in new])
-
-            def done(agent, answered=answered):
-                return len(answered) >= count and set(answered) <= agent.acks
-
+            else:
+                await self.news()
         return list(answered.values())
-
-
-def done(_agent):
-    return False
 
 
 def result(assign, outcome=pb.OUTCOME_SUCCEEDED):
@@ -226,9 +236,3 @@ def chain(dag, count):
         for n in range(count)
     ]
     return dag_pb2.DagSpec(dag=dag, tasks=tasks)
-
-
-async def until(holds):
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():
-            await asyncio.sleep(0.005)
