@@ -189,7 +189,7 @@ class World:
         await built.server.start()
         self._stack.push_async_callback(built.server.stop, None)
         self.server, self.address = built.server, f"127.0.0.1:{built.ports[0]}"
-        self.channel = await self.connect(TOKEN)
+        self.channel = await self.connect(TOKEN, ("grpc.max_receive_message_length", 64 << 20))
         self.dags = dag_pb2_grpc.DagServiceStub(self.channel)
         self.runs = run_pb2_grpc.RunServiceStub(self.channel)
         self.admin = admin_pb2_grpc.AdminServiceStub(self.channel)

@@ -52,7 +52,11 @@ BAD: list[tuple[str, str, Change]] = [
     ("schedules[0].cron", "is missing", lambda s, t: add_schedule(s)),
     ("schedules[0].cron", "fields", lambda s, t: add_schedule(s, cron="* * *")),
     ("schedules[0].timezone", "Mars", lambda s, t: add_schedule(s, cron="@daily", timezone="Mars")),
-    ("schedules[0].schedule", "not an id", lambda s, t: add_schedule(s, schedule="/", cron="@daily")),
+    (
+        "schedules[0].schedule",
+        "not an id",
+        lambda s, t: add_schedule(s, schedule="/", cron="@daily"),
+    ),
     (
         "schedules[1].schedule",
         "schedules[0] already",
@@ -88,7 +92,11 @@ BAD: list[tuple[str, str, Change]] = [
     ("tasks[0].resources.cpu", "nan", lambda s, t: setattr(t.resources, "cpu", float("nan"))),
     ("tasks[0].resources.cpu", "inf", lambda s, t: setattr(t.resources, "cpu", float("inf"))),
     ("tasks[0].resources.cpu", "out of", lambda s, t: setattr(t.resources, "cpu", 100_001)),
-    ("tasks[0].resources.memory_bytes", "-1", lambda s, t: setattr(t.resources, "memory_bytes", -1)),
+    (
+        "tasks[0].resources.memory_bytes",
+        "-1",
+        lambda s, t: setattr(t.resources, "memory_bytes", -1),
+    ),
     (
         "tasks[0].resources.memory_bytes",
         "1 PiB",
