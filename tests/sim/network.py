@@ -1,0 +1,120 @@
+"""A network of delays and breaks between simulated processes.
+
+A Link is one stream: both directions deliver in order, each frame after a delay drawn from the
+seed. A break loses what is under way; each end hears of it on its own, after a delay of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+Deliver = Callable[[Any], None]
+
+
+class Network:
+    """Delays, and which pairs of processes cannot reach each other now."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self.slow = 1.0
+        self.parted: set[tuple[str, str]] = set()
+        self.links: list[Link] = []
+
+    def delay_s(self) -> float:
+        """Mostly a fraction of a millisecond, sometimes much more."""
+        usual = self._random.uniform(0.0001, 0.002)
+        return self.slow * (usual if self._random.random() < 0.97 else usual * 40)
+
+    def reaches(self, one: str, other: str) -> bool:
+        """Whether frames pass between two processes."""
+        return (one, other) not in self.parted
+
+    def part(self, agent: str, node: str) -> None:
+        """Nothing passes between two processes, and neither is told; streams hold what is sent."""
+        self.parted.add((agent, node))
+
+    def rejoin(self, agent: str, node: str) -> None:
+        """What streams held arrives, in order."""
+        self.parted.discard((agent, node))
+        for link in self.links:
+            if (link.agent, link.node) == (agent, node):
+                link.release()
+
+    def connect(self, agent: str, node: str, to_agent: Deliver, ended: Callable[[], None]) -> Link:
+        """A new link of an agent to a node."""
+        link = Link(self, agent, node, to_agent, ended)
+        self.links.append(link)
+        return link
+
+    def break_links(self, chosen: Callable[[Link], bool]) -> int:
+        """Breaks the links that are chosen; how many those were."""
+        broken = [link for link in self.links if link.open and chosen(link)]
+        for link in broken:
+            link.break_off()
+        self.links = [link for link in self.links if link.open]
+        return len(broken)
+
+
+class Link:
+    """One stream between an agent and a node."""
+
+    def __init__(
+        self,
+        network: Network,
+        agent: str,
+        node: str,
+        to_agent: Deliver,
+        agent_ended: Callable[[], None],
+    ) -> None:
+        self._network = network
+        self.agent = agent
+        self.node = node
+        self.open = True
+        self._to_agent = to_agent
+        self._agent_ended = agent_ended
+        self._last_s = {"agent": 0.0, "node": 0.0}
+        self._held: list[Callable[[], object]] = []
+        self.to_node: Deliver | None = None
+        self.node_ended: Callable[[], None] | None = None
+
+    def send_to_node(self, frame: Any) -> None:
+        """A frame of the agent."""
+        self._later("node", lambda: self.to_node and self.to_node(frame))
+
+    def send_to_agent(self, frame: Any) -> None:
+        """A frame of the node."""
+        self._later("agent", lambda: self._to_agent(frame))
+
+    def _later(self, end: str, deliver: Callable[[], object]) -> None:
+        loop = asyncio.get_running_loop()
+        due_s = max(self._last_s[end], loop.time() + self._network.delay_s())
+        self._last_s[end] = due_s
+        loop.call_at(due_s, self._arrive, deliver)
+
+    def _arrive(self, deliver: Callable[[], object]) -> None:
+        if not self.open:
+            return
+        if self._held or not self._network.reaches(self.agent, self.node):
+            self._held.append(deliver)
+        else:
+            deliver()
+
+    def release(self) -> None:
+        """The partition is over."""
+        held, self._held = self._held, []
+        for deliver in held:
+            if self.open:
+                deliver()
+
+    def break_off(self) -> None:
+        """Ends the stream for both ends."""
+        if not self.open:
+            return
+        self.open = False
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._network.delay_s(), self._agent_ended)
+        if self.node_ended is not None:
+            loop.call_later(self._network.delay_s(), self.node_ended)

@@ -1,0 +1,157 @@
+"""A simulated node: the production leaders and session hub on virtual time.
+
+A crash stops everything between two steps of the event loop: what was not sent is lost, and what
+the dying code still does reaches nobody. A node that does not see etcd loses its keys and goes on
+in the name of epochs that may be over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+from mainspring.agent.v1 import session_pb2 as pb
+
+from controlplane.core.fleet.placement import Fleet
+from controlplane.core.time.deadlines import Now
+from controlplane.core.types import uuid7
+from controlplane.leader.leadership import Surroundings
+from controlplane.leader.leaderships import Leaderships
+from controlplane.leader.sessions.hub import SessionHub
+from controlplane.leader.sessions.roster import Roster
+from controlplane.leader.sessions.session import Refused
+from controlplane.leader.times import LeaderTimes
+from controlplane.store.ports import ShardStore
+from controlplane.telemetry.stats import Stats
+from tests.sim.election import ROUND_S, Election, Keys
+from tests.sim.network import Link
+from tests.sim.virtual import VirtualLoop
+
+HEARTBEAT_MS = 1_000
+
+
+class VirtualClock:
+    """The clocks of a simulated process."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def now(self) -> Now:
+        return Now(self._loop.wall_us, round(self._loop.time() * 1_000))
+
+    def ticks_us(self) -> int:
+        return round(self._loop.time() * 1e6)
+
+
+class SeededEntropy:
+    """Ids from the seed."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def attempt_ids(self, count: int) -> list[bytes]:
+        pool = self._random.randbytes(16 * count)
+        return [pool[at : at + 16] for at in range(0, len(pool), 16)]
+
+    def holder(self) -> bytes:
+        return self._random.randbytes(16)
+
+    def run_id(self, wall_us: int) -> bytes:
+        return uuid7(wall_us, self._random.randbytes(16))
+
+
+class NoRows:
+    """Rows of agents are of no interest here."""
+
+    async def put_agent(self, agent: object) -> None:
+        """Keeps nothing."""
+
+
+class NoMembers:
+    """A node that knows of no other."""
+
+    members: Mapping[str, Any] = {}
+
+    def publish(self, *, committed_at_ms: int | None = None) -> None:
+        """Tells nobody."""
+
+
+class SimNode:
+    """One start of a node; a restart is another SimNode of the same name."""
+
+    def __init__(self, name: str, store: ShardStore, keys: Keys, random: Random) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self.name = name
+        self.alive = True
+        # Without etcd a node keeps leading, and does not hear that its keys are another's.
+        self.sees_etcd = True
+        self._clock = VirtualClock(loop)
+        self._fleet = Fleet()
+        self.stats = Stats()
+        self.hub = SessionHub(
+            name,
+            self._fleet,
+            Roster(NoRows()),
+            self._clock,
+            self.stats,
+            heartbeat_ms=HEARTBEAT_MS,
+        )
+        self.leaderships = Leaderships()
+        self._election = Election(name, keys, self.leaderships)
+        self._around = Surroundings(
+            name,
+            name,
+            store,
+            self._election,
+            self._fleet,
+            self.hub,
+            self._clock,
+            SeededEntropy(random),
+            self.stats,
+            LeaderTimes(),
+        )
+        self._tasks = [
+            loop.create_task(self.hub.run()),
+            loop.create_task(self.leaderships.run(self._around, NoMembers())),
+            loop.create_task(self._elect(loop)),
+        ]
+        self._streams: set[asyncio.Task[None]] = set()
+
+    def crash(self) -> None:
+        """Dies at once."""
+        self.alive = False
+        for task in (*self._tasks, *self._streams):
+            task.cancel()
+
+    async def _elect(self, loop: VirtualLoop) -> None:
+        while self.alive:
+            if self.sees_etcd:
+                self._election.round(loop.time())
+            await asyncio.sleep(ROUND_S)
+
+    def accept(self, link: Link) -> None:
+        """An agent opened a stream: its first frame is awaited."""
+        link.to_node = lambda frame: self._first(link, frame)
+
+    def _first(self, link: Link, frame: pb.SessionRequest) -> None:
+        try:
+            session = self.hub.open(frame)
+        except Refused as refused:
+            refusal = pb.Refusal(reason=refused.reason, message=str(refused))
+            link.send_to_agent(pb.SessionResponse(refusal=refusal))
+            return
+        link.to_node = lambda later: self.hub.receive(session, later) if self.alive else None
+        link.node_ended = lambda: self.hub.close(session, "broken") if self.alive else None
+
+        async def write() -> None:
+            while (ready := await session.outbox.take()) is not None and self.alive:
+                link.send_to_agent(ready.frame)
+            if self.alive:
+                link.break_off()
+
+        task = asyncio.get_running_loop().create_task(write())
+        self._streams.add(task)
+        task.add_done_callback(self._streams.discard)

@@ -1,0 +1,328 @@
+"""A whole cluster from a seed: nodes, agents, one store, one election, a workload and faults.
+
+Three phases: work with faults, healing (nothing breaks any more, schedules are paused), and the
+judgement. The same seed gives the same history; `digest` of a report says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+
+from agent.core.entries import Assign
+from agent.core.types import Amount
+from controlplane.codec import commands
+from controlplane.codec.dag import canonical, compile_version
+from controlplane.core.types import DagKey, DagVersion, bucket_of, uuid7
+from tests.sim.agents import SimAgent
+from tests.sim.election import Keys
+from tests.sim.invariants import Invariants, ViolationError
+from tests.sim.memory_store import ConnectionLost, Faults, MemoryDatabase, MemoryStore, Point
+from tests.sim.network import Network
+from tests.sim.nodes import SimNode
+from tests.sim.virtual import VirtualLoop, run_virtual
+from tests.sim.workload import random_dag
+
+TENANT = "default"
+# Healed, a cluster in which nothing moves for so long is stuck.
+QUIET_S = 40.0
+LONGEST_S = 3_600.0
+CORES = 4_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """The size of a world, and how long its first phase lasts (virtual seconds)."""
+
+    nodes: int = 3
+    shards: int = 4
+    agents: int = 4
+    dags: int = 6
+    seconds: float = 60.0
+
+
+@dataclass
+class Report:
+    """What happened."""
+
+    seed: int
+    virtual_s: float = 0.0
+    runs: int = 0
+    attempts: int = 0
+    assignments: int = 0
+    takeovers: int = 0
+    faults: int = 0
+    digest: str = ""
+
+
+class StoreFaults(Faults):
+    """Stalls and broken connections of one node, while they are switched on."""
+
+    def __init__(self, world: World, node: str) -> None:
+        self._world = world
+        self._node = node
+
+    async def at(self, point: Point, shard: int) -> None:
+        world = self._world
+        node = world.nodes.get(self._node)
+        if node is not None and not node.alive:
+            raise ConnectionLost
+        await asyncio.sleep(world.random.uniform(0.0001, 0.001))
+        if not world.breaking or world.random.random() > world.store_fault_share:
+            return
+        world.note("store", point.name, shard)
+        if point is Point.COMMIT and world.random.random() < 0.5:
+            # The client is gone; the backend commits a little later, or never.
+            delay_s = world.random.uniform(0.0, 0.5)
+            asyncio.get_running_loop().call_later(delay_s, world.database.land, shard)
+        if world.random.random() < 0.3:
+            await asyncio.sleep(world.random.uniform(0.1, 3.0))
+        else:
+            raise ConnectionLost
+
+
+class World:
+    """One simulated cluster."""
+
+    store_class = MemoryStore
+
+    def __init__(self, seed: int, options: Options) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self._loop = loop
+        self.random = Random(seed)
+        self._options = options
+        self.report = Report(seed)
+        self._history = hashlib.blake2b(digest_size=12)
+        self.lines: list[str] = []
+        self.breaking = True
+        self.store_fault_share = self.random.choice((0.0, 0.002, 0.01))
+        self.database = MemoryDatabase(options.shards, lambda: loop.wall_us)
+        self._keys = Keys(options.shards)
+        self.network = Network(self.random)
+        self.versions: dict[bytes, DagVersion] = {}
+        self.invariants = Invariants(self.database, self.versions)
+        self.nodes: dict[str, SimNode] = {}
+        self._failure: BaseException | None = None
+        loop.set_exception_handler(self._failed)
+        self._dags: list[str] = []
+        self._runs: list[tuple[str, bytes]] = []
+
+    def _failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Something raised where nobody waits for it: the first such error ends the world."""
+        error = context.get("exception")
+        if not isinstance(error, BaseException):
+            error = RuntimeError(str(context["message"]))
+        self._failure = self._failure or error
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self.invariants.check_store()
+
+    # What the witnesses say
+
+    def assigned(self, agent: str, assign: Assign) -> None:
+        self.invariants.assigned(agent, assign)
+
+    def spawned(self, agent: str, assign: Assign) -> None:
+        self.note("spawn", agent, assign.dag, assign.task, assign.number)
+        self.invariants.spawned(agent, assign)
+
+    def ended(self, attempt_id: bytes, exit_code: int, signal: int) -> None:
+        self.note("end", attempt_id.hex()[:8], exit_code, signal)
+        self.invariants.ended(attempt_id, exit_code, signal)
+
+    def note(self, *words: object) -> None:
+        """A line of the history."""
+        line = f"{self._loop.time():10.3f} {' '.join(map(str, words))}"
+        self._history.update(line.encode())
+        self.lines.append(line)
+
+    # The phases
+
+    async def run(self) -> Report:
+        """Lives through all phases; raises ViolationError."""
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                await self._live()
+        except ViolationError as error:
+            tail = "\n".join(self.lines[-40:])
+            raise ViolationError(f"seed {self.report.seed}: {error}\n{tail}") from error
+        return self._finished()
+
+    async def _live(self) -> None:
+        for number in range(self._options.nodes):
+            self._start_node(f"node-{number}")
+        for number in range(self._options.agents):
+            capacity = Amount(CORES, 1 << 33)
+            SimAgent(f"agent-{number}", capacity, self.nodes, self.network, self.random, self)
+        for number in range(self._options.dags):
+            self._apply(f"dag-{number}")
+        end_s = self._loop.time() + self._options.seconds
+        while self._loop.time() < end_s:
+            await asyncio.sleep(self.random.uniform(0.05, 0.6))
+            self._act()
+            self._check()
+        self._heal()
+        await self._settled()
+        self._check()
+        self.invariants.check_end()
+
+    async def _settled(self) -> None:
+        """Until nothing is open any more, or nothing has happened for too long."""
+        seen, quiet_s = 0, 0.0
+        while quiet_s < QUIET_S:
+            await asyncio.sleep(1.0)
+            self._check()
+            tables = self.database.tables
+            open_commands = any(row["outcome"] is None for row in tables["inbox"].values())
+            live = any(row["finished_us"] is None for row in tables["run"].values())
+            if not open_commands and not live:
+                return
+            quiet_s = quiet_s + 1.0 if len(self.lines) == seen else 0.0
+            seen = len(self.lines)
+
+    def _start_node(self, name: str) -> None:
+        store = self.store_class(self.database, StoreFaults(self, name))
+        self.nodes[name] = SimNode(name, store, self._keys, self.random)
+
+    # The workload
+
+    def _act(self) -> None:
+        """One random thing happens."""
+        chance = self.random.random()
+        if chance < 0.55:
+            self._trigger()
+        elif chance < 0.62 and self._runs:
+            dag, run_id = self.random.choice(self._runs)
+            self._command(dag, commands.cancel_run(dag, run_id, "a change of mind"))
+        elif chance < 0.68:
+            dag = self.random.choice(self._dags)
+            paused = self.random.random() < 0.5
+            self._command(dag, commands.pause_dag(dag, "perhaps", paused=paused))
+        elif chance < 0.72:
+            self._apply(self.random.choice(self._dags))
+        else:
+            self._break_something()
+
+    def _apply(self, dag: str) -> None:
+        spec = random_dag(self.random, dag)
+        stored, digest = canonical(spec)
+        self.versions[digest] = compile_version(TENANT, stored, digest)
+        self._command(dag, commands.apply_dag(dag, digest, ""), version=(digest, stored))
+        if dag not in self._dags:
+            self._dags.append(dag)
+
+    def _trigger(self) -> None:
+        dag = self.random.choice(self._dags)
+        run_id = uuid7(self._loop.wall_us, self.random.randbytes(16))
+        self._command(dag, commands.trigger_run(dag, run_id, self._loop.wall_us), run_id=run_id)
+        self.invariants.triggered(run_id)
+        self._runs.append((dag, run_id))
+        self.report.runs += 1
+
+    def _command(
+        self,
+        dag: str,
+        body: bytes,
+        *,
+        run_id: bytes | None = None,
+        version: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        bucket = bucket_of(DagKey(TENANT, dag))
+        self.database.append_command(TENANT, bucket, body, run_id=run_id, version=version)
+
+    # The faults
+
+    def _break_something(self) -> None:
+        fault = self.random.choice(
+            (self._crash_node, self._cut_links, self._part, self._slow_down, self._hide_etcd)
+        )
+        fault()
+        self.report.faults += 1
+
+    def _crash_node(self) -> None:
+        alive = [node for node in self.nodes.values() if node.alive]
+        if len(alive) < 2:
+            return
+        node = self.random.choice(alive)
+        self.note("crash", node.name)
+        node.crash()
+        self.network.break_links(lambda link: link.node == node.name)
+        back_s = self.random.uniform(0.5, 12.0)
+        self._loop.call_later(back_s, self._restart, node.name)
+
+    def _hide_etcd(self) -> None:
+        """A node loses sight of etcd for a while: its keys go to others, it goes on leading."""
+        node = self.random.choice(list(self.nodes.values()))
+        self.note("etcd hidden", node.name)
+        node.sees_etcd = False
+        back_s = self.random.uniform(1.0, 15.0)
+        self._loop.call_later(back_s, setattr, node, "sees_etcd", True)
+
+    def _restart(self, name: str) -> None:
+        self.note("restart", name)
+        self._start_node(name)
+
+    def _cut_links(self) -> None:
+        share = self.random.choice((0.2, 0.5, 1.0))
+        count = self.network.break_links(lambda _: self.random.random() < share)
+        self.note("cut", count)
+
+    def _part(self) -> None:
+        """Nothing passes between one pair for a while; both find out by the silence."""
+        agent = f"agent-{self.random.randrange(self._options.agents)}"
+        pair = (agent, self.random.choice(list(self.nodes)))
+        self.note("part", *pair)
+        self.network.part(*pair)
+        self._loop.call_later(self.random.uniform(0.5, 10.0), self.network.rejoin, *pair)
+
+    def _slow_down(self) -> None:
+        self.network.slow = self.random.choice((1.0, 5.0, 100.0))
+        self.note("slow", self.network.slow)
+        self._loop.call_later(self.random.uniform(1.0, 5.0), self._speed_up)
+
+    def _speed_up(self) -> None:
+        self.network.slow = 1.0
+
+    def _heal(self) -> None:
+        self.note("heal")
+        self.breaking = False
+        self.network.slow = 1.0
+        for node in self.nodes.values():
+            node.sees_etcd = True
+        for pair in sorted(self.network.parted):
+            self.network.rejoin(*pair)
+        for dag in self._dags:
+            self._command(dag, commands.pause_dag(dag, "the end", paused=True))
+
+    def _finished(self) -> Report:
+        report = self.report
+        report.virtual_s = self._loop.time()
+        report.attempts = self.invariants.spawns
+        report.assignments = self.invariants.assignments
+        report.takeovers = len(self.database.takeovers)
+        report.digest = self._history.hexdigest()
+        return report
+
+
+def simulate(seed: int, options: Options | None = None, world_class: type[World] = World) -> Report:
+    """Runs one world; raises ViolationError with the last lines of its history."""
+    structlog.configure(processors=[_drop])
+
+    async def main() -> Report:
+        return await world_class(seed, options or Options()).run()
+
+    try:
+        return run_virtual(main())
+    finally:
+        structlog.reset_defaults()
+
+
+def _drop(_logger: object, _method: str, _event: object) -> str:
+    raise structlog.DropEvent
