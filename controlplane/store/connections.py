@@ -41,11 +41,7 @@ def leader_parameters(settings: StoreSettings) -> dict[str, str]:
         "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_ms),
         "plan_cache_mode": "force_generic_plan",
         "enable_seqscan": "off",
-        "enable_hashjoin": "off",
-        "enable_mergejoin": "off",
         "enable_bitmapscan": "off",
-        "enable_material": "off",
-        "enable_memoize": "off",
         "jit": "off",
     }
 

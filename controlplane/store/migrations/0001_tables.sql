@@ -264,7 +264,7 @@ CREATE TABLE api_token (
 );
 
 -- The partition of one table for one day. Rows that the default partition caught meanwhile move
--- over. Built aside and attached: that waits for no reader or writer of the other partitions.
+-- over. Built aside and attached, so that only users of the default partition are waited for.
 CREATE FUNCTION ensure_partition(parent text, day int4, lowest int8, above int8) RETURNS bool
 LANGUAGE plpgsql AS $$
 DECLARE

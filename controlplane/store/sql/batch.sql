@@ -2,27 +2,30 @@
 -- one array a column. Each query changes a row at most once: what a batch says twice of one row was
 -- made one before, so the parts of a query do not depend on their order.
 --
--- A number of the shard that is given beside each row, behind OFFSET 0, cannot become a condition of
--- the table alone. Were it one, a table whose statistics are young would be read from end to end of
--- the shard for each row, instead of by its primary key.
+-- Rows of tables that churn are looked up one by one, by their whole key, through LATERAL with
+-- OFFSET 0, and then touched by the place that was found: behind the fence nobody moves them. A
+-- plain join would leave the planner a choice, and on the statistics of an empty table it chooses to
+-- read the table from end to end, for as long as that plan is kept.
 
 -- name: end_attempts
 -- A live row moves to the history. Fewer rows back than given: one was not live.
-WITH done AS (
-    DELETE FROM attempt_live AS live
-    USING (
-        SELECT $1::int4 AS shard, given.*
-        FROM unnest($4::int4[], $5::int8[], $6::int4[], $7::int4[], $8::bytea[], $9::int2[],
-                    $10::int8[], $11::int8[], $12::int4[], $13::int4[], $14::int8[], $15::int8[],
-                    $16::text[])
-            AS given (day, run, task, expansion, attempt_id, state, started_us, finished_us,
-                      exit_code, signal, stdout_bytes, stderr_bytes, message)
+WITH found AS MATERIALIZED (
+    SELECT given.*, live.*
+    FROM unnest($4::int4[], $5::int8[], $6::int4[], $7::int4[], $8::bytea[], $9::int2[],
+                $10::int8[], $11::int8[], $12::int4[], $13::int4[], $14::int8[], $15::int8[],
+                $16::text[])
+        AS given (day, run, task, expansion, attempt_id, state, started_us, finished_us,
+                  exit_code, signal, stdout_bytes, stderr_bytes, message)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place, number, agent, incarnation, assigned_us, epoch, batch,
+            started_us AS noted_us
+        FROM attempt_live
+        WHERE shard = $1 AND run = given.run AND task = given.task
+            AND expansion = given.expansion AND attempt_id = given.attempt_id
         OFFSET 0
-    ) AS given
-    WHERE live.shard = given.shard AND live.run = given.run AND live.task = given.task
-        AND live.expansion = given.expansion AND live.attempt_id = given.attempt_id
-    RETURNING given.*, live.number, live.agent, live.incarnation, live.assigned_us, live.epoch,
-        live.batch, live.started_us AS noted_us
+    ) AS live
+), gone AS (
+    DELETE FROM attempt_live WHERE ctid = ANY(ARRAY(SELECT place FROM found))
 )
 INSERT INTO attempt (day, run, task, expansion, attempt_id, number, state, agent, incarnation,
     assigned_us, started_us, finished_us, exit_code, signal, stdout_bytes, stderr_bytes, message,
@@ -30,7 +33,7 @@ INSERT INTO attempt (day, run, task, expansion, attempt_id, number, state, agent
 SELECT day, run, task, expansion, attempt_id, number, state, agent, incarnation,
     assigned_us, coalesce(started_us, noted_us), finished_us, exit_code, signal, stdout_bytes,
     stderr_bytes, message, epoch, batch, $2, $3
-FROM done;
+FROM found;
 
 -- name: assign_attempts
 INSERT INTO attempt_live (shard, epoch, batch, day, run, task, expansion, attempt_id, number,
@@ -41,21 +44,23 @@ FROM unnest($4::int4[], $5::int8[], $6::int4[], $7::int4[], $8::bytea[], $9::int
 
 -- name: turn_attempts
 -- Both of the above, for the batch of a hop: one round trip. No task instance may be in both.
-WITH done AS (
-    DELETE FROM attempt_live AS live
-    USING (
-        SELECT $1::int4 AS shard, given.*
-        FROM unnest($4::int4[], $5::int8[], $6::int4[], $7::int4[], $8::bytea[], $9::int2[],
-                    $10::int8[], $11::int8[], $12::int4[], $13::int4[], $14::int8[], $15::int8[],
-                    $16::text[])
-            AS given (day, run, task, expansion, attempt_id, state, started_us, finished_us,
-                      exit_code, signal, stdout_bytes, stderr_bytes, message)
+WITH found AS MATERIALIZED (
+    SELECT given.*, live.*
+    FROM unnest($4::int4[], $5::int8[], $6::int4[], $7::int4[], $8::bytea[], $9::int2[],
+                $10::int8[], $11::int8[], $12::int4[], $13::int4[], $14::int8[], $15::int8[],
+                $16::text[])
+        AS given (day, run, task, expansion, attempt_id, state, started_us, finished_us,
+                  exit_code, signal, stdout_bytes, stderr_bytes, message)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place, number, agent, incarnation, assigned_us, epoch, batch,
+            started_us AS noted_us
+        FROM attempt_live
+        WHERE shard = $1 AND run = given.run AND task = given.task
+            AND expansion = given.expansion AND attempt_id = given.attempt_id
         OFFSET 0
-    ) AS given
-    WHERE live.shard = given.shard AND live.run = given.run AND live.task = given.task
-        AND live.expansion = given.expansion AND live.attempt_id = given.attempt_id
-    RETURNING given.*, live.number, live.agent, live.incarnation, live.assigned_us, live.epoch,
-        live.batch, live.started_us AS noted_us
+    ) AS live
+), gone AS (
+    DELETE FROM attempt_live WHERE ctid = ANY(ARRAY(SELECT place FROM found))
 ), assigned AS (
     INSERT INTO attempt_live (shard, epoch, batch, day, run, task, expansion, attempt_id, number,
         agent, incarnation, assigned_us)
@@ -69,18 +74,23 @@ INSERT INTO attempt (day, run, task, expansion, attempt_id, number, state, agent
 SELECT day, run, task, expansion, attempt_id, number, state, agent, incarnation,
     assigned_us, coalesce(started_us, noted_us), finished_us, exit_code, signal, stdout_bytes,
     stderr_bytes, message, epoch, batch, $2, $3
-FROM done;
+FROM found;
 
 -- name: note_starts
-UPDATE attempt_live AS live SET started_us = given.started_us
-FROM (
-    SELECT $1::int4 AS shard, given.*
+WITH found AS MATERIALIZED (
+    SELECT live.place, given.started_us
     FROM unnest($2::int8[], $3::int4[], $4::int4[], $5::int8[])
         AS given (run, task, expansion, started_us)
-    OFFSET 0
-) AS given
-WHERE live.shard = given.shard AND live.run = given.run AND live.task = given.task
-    AND live.expansion = given.expansion;
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM attempt_live
+        WHERE shard = $1 AND run = given.run AND task = given.task
+            AND expansion = given.expansion
+        OFFSET 0
+    ) AS live
+)
+UPDATE attempt_live SET started_us = found.started_us FROM found
+WHERE attempt_live.ctid = ANY(ARRAY(SELECT place FROM found))
+    AND attempt_live.ctid = found.place;
 
 -- name: add_runs
 INSERT INTO run (shard, day, run, run_id, tenant, dag, bucket, digest, state, cause, schedule,
@@ -91,15 +101,14 @@ FROM unnest($2::int4[], $3::int8[], $4::bytea[], $5::text[], $6::text[], $7::int
             $15::int2[], $16::text[], $17::int8[]);
 
 -- name: change_runs
+-- The arrays as conditions of the table itself: one partition a day, one lookup a run. `+ 0` keeps
+-- the shard from being taken for a way to find the rows.
 UPDATE run SET state = given.state, reason = given.reason, started_us = given.started_us,
     finished_us = given.finished_us
-FROM (
-    SELECT $1::int4 AS shard, given.*
-    FROM unnest($2::int4[], $3::int8[], $4::int2[], $5::text[], $6::int8[], $7::int8[])
-        AS given (day, run, state, reason, started_us, finished_us)
-    OFFSET 0
-) AS given
-WHERE run.day = given.day AND run.run = given.run AND run.shard = given.shard;
+FROM unnest($2::int4[], $3::int8[], $4::int2[], $5::text[], $6::int8[], $7::int8[])
+    AS given (day, run, state, reason, started_us, finished_us)
+WHERE run.day = ANY($2) AND run.run = ANY($3) AND run.day = given.day AND run.run = given.run
+    AND (run.shard + 0) = $1;
 
 -- name: seal_runs
 INSERT INTO sealed_run (day, run, states)
@@ -113,24 +122,23 @@ WITH sealed AS (
 )
 UPDATE run SET state = given.state, reason = given.reason, started_us = given.started_us,
     finished_us = given.finished_us
-FROM (
-    SELECT $1::int4 AS shard, given.*
-    FROM unnest($2::int4[], $3::int8[], $4::int2[], $5::text[], $6::int8[], $7::int8[])
-        AS given (day, run, state, reason, started_us, finished_us)
-    OFFSET 0
-) AS given
-WHERE run.day = given.day AND run.run = given.run AND run.shard = given.shard;
+FROM unnest($2::int4[], $3::int8[], $4::int2[], $5::text[], $6::int8[], $7::int8[])
+    AS given (day, run, state, reason, started_us, finished_us)
+WHERE run.day = ANY($2) AND run.run = ANY($3) AND run.day = given.day AND run.run = given.run
+    AND (run.shard + 0) = $1;
 
 -- name: drop_waits
-DELETE FROM task_wait AS wait
-USING (
-    SELECT $1::int4 AS shard, given.*
+DELETE FROM task_wait WHERE ctid = ANY(ARRAY(
+    SELECT wait.place
     FROM unnest($2::int8[], $3::int4[], $4::int4[], $5::int2[])
         AS given (run, task, expansion, kind)
-    OFFSET 0
-) AS given
-WHERE wait.shard = given.shard AND wait.run = given.run AND wait.task = given.task
-    AND wait.expansion = given.expansion AND wait.kind = given.kind;
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM task_wait
+        WHERE shard = $1 AND run = given.run AND task = given.task
+            AND expansion = given.expansion AND kind = given.kind
+        OFFSET 0
+    ) AS wait
+));
 
 -- name: add_waits
 INSERT INTO task_wait (shard, day, run, task, expansion, kind, due_us, number, reason)
@@ -174,13 +182,10 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::int2[],
 -- name: answer_commands
 -- A command is done with once: one that has an answer is not found again.
 UPDATE inbox SET outcome = given.outcome, detail = given.detail, applied_us = given.applied_us
-FROM (
-    SELECT $1::int4 AS shard, given.*
-    FROM unnest($2::int8[], $3::int2[], $4::text[], $5::int8[])
-        AS given (command, outcome, detail, applied_us)
-    OFFSET 0
-) AS given
-WHERE inbox.command = given.command AND inbox.shard = given.shard AND inbox.applied_us IS NULL;
+FROM unnest($2::int8[], $3::int2[], $4::text[], $5::int8[])
+    AS given (command, outcome, detail, applied_us)
+WHERE inbox.command = ANY($2) AND inbox.command = given.command AND (inbox.shard + 0) = $1
+    AND inbox.applied_us IS NULL;
 
 -- name: quarantine_command
 UPDATE inbox SET outcome = 5, detail = $3,

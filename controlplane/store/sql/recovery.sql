@@ -10,14 +10,18 @@ SELECT run, task, expansion, attempt_id, number, agent, incarnation, assigned_us
 FROM attempt_live WHERE shard = $1;
 
 -- name: recover_ended
--- By the primary key of each live run; the last attempt is the one assigned last.
-SELECT DISTINCT ON (run.day, ended.run, ended.task, ended.expansion)
-    ended.run, ended.task, ended.expansion, ended.number, ended.state, ended.finished_us
+-- By the primary key of each live run (LATERAL with OFFSET 0 leaves no other way); the last attempt
+-- of the last number is the one assigned last.
+SELECT ended.run, ended.task, ended.expansion, ended.number, ended.state, ended.finished_us
 FROM run
-JOIN attempt AS ended ON ended.day = run.day AND ended.run = run.run
-WHERE run.shard = $1 AND run.finished_us IS NULL
-ORDER BY run.day, ended.run, ended.task, ended.expansion, ended.number DESC,
-    ended.assigned_us DESC, ended.finished_us DESC;
+CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (task, expansion)
+        attempt.run, task, expansion, number, attempt.state, attempt.finished_us
+    FROM attempt WHERE attempt.day = run.day AND attempt.run = run.run
+    ORDER BY task, expansion, number DESC, assigned_us DESC, attempt.finished_us DESC
+    OFFSET 0
+) AS ended
+WHERE run.shard = $1 AND run.finished_us IS NULL;
 
 -- name: recover_waits
 SELECT run, task, expansion, kind, due_us, number, reason FROM task_wait WHERE shard = $1;
