@@ -28,6 +28,8 @@ from mainspring.v1.run_pb2_grpc import RunServiceStub
 LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 # Details of an error come as metadata; the default of 16 KB would lose a long list of problems.
 LARGEST_METADATA_BYTES = 4 * 1024 * 1024
+# Tells the server that it need not cut a long list of problems down to the usual limit.
+_DETAILS_LIMIT = ("mainspring-details-limit", str(LARGEST_METADATA_BYTES // 4))
 Request_contra = TypeVar("Request_contra", bound=Message, contravariant=True)
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer")
@@ -149,7 +151,7 @@ class Connection:
             raise UnauthenticatedError(
                 f"no token is known for {self.address}", reason="NO_TOKEN"
             ) from None
-        return (("authorization", f"Bearer {self._settings.token}"),)
+        return (("authorization", f"Bearer {self._settings.token}"), _DETAILS_LIMIT)
 
     def _move_on(self, failure: grpc.RpcError, tries: Tries) -> None:
         """Waits until the next try and chooses its address; raises when there is none."""
