@@ -80,10 +80,11 @@ class Player:
         self.expect_order()
 
     def _chosen(self, choice: int) -> tuple[str, bytes] | None:
-        live = sorted(self.bench.store.live)
-        if not live:
+        """A live attempt of an agent that is there to speak of it."""
+        rows = [row for _, row in sorted(self.bench.store.live.items()) if self.plugged[row.agent]]
+        if not rows:
             return None
-        row = self.bench.store.live[live[choice % len(live)]]
+        row = rows[choice % len(rows)]
         return row.agent, row.attempt_id
 
     def _end(self, choice: int, state: AttemptState) -> None:
