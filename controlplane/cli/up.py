@@ -97,10 +97,7 @@ def _show(cluster: EmbeddedCluster, folder: DataFolder, took_s: float) -> None:
     table.add("logs", folder.logs, "")
     table.add("shards", cluster.shards, "")
     print_tables([table])
-    shards = f"{cluster.shards} shard" + ("" if cluster.shards == 1 else "s")
-    print(
-        f"ready in {took_s:.1f} s: {cluster.addresses[0]}, {shards}. Ctrl-C stops it.", flush=True
-    )
+    print(f"ready in {took_s:.1f} s on {cluster.addresses[0]}. Ctrl-C stops it.", flush=True)
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> ClusterSettings:

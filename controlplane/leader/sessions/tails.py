@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from mainspring.agent.v1 import session_pb2 as pb
 
@@ -96,7 +96,7 @@ class Tails:
 
     async def tail(
         self, agent: str, attempt_id: bytes, offsets: tuple[int, int]
-    ) -> AsyncIterator[LogPiece]:
+    ) -> AsyncGenerator[LogPiece, None]:
         """What an attempt writes from the offsets (stdout, stderr) on.
 
         Ends when the attempt is over, when its agent does not hold it, and when the agent has no

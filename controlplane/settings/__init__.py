@@ -1,0 +1,1 @@
+"""What processes are told at their start: parsed once, all errors together, passed down."""

@@ -1,0 +1,116 @@
+"""The settings of a node.
+
+Decides what a node must be told and what each value may be. Promises that all problems are found at
+once, each with the flag and the reason, and that no problem repeats a secret. Does not know what
+the values are used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from controlplane.core.graph.names import id_problem, shown
+
+LOG_LEVELS = ("debug", "info", "warning")
+_LAST_PORT = 65_535
+
+
+class SettingsError(ValueError):
+    """What is wrong with settings: (flag, reason) pairs."""
+
+    def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
+        super().__init__("; ".join(f"{flag} {reason}" for flag, reason in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """`listen`: host:port, also the address that others are told. `etcd`: endpoints, host:port."""
+
+    node: str
+    cluster: str
+    listen: str
+    etcd: tuple[str, ...]
+    objects: str
+    dsn: str = field(repr=False)
+    token: str = field(repr=False)
+    log_level: str = "info"
+
+
+def parse_node_settings(given: Mapping[str, str]) -> NodeSettings:
+    """Settings from flags by name (`listen`, `dsn-file`, …). Raises SettingsError."""
+    texts = {name: given.get(name) or "" for name in _RULES}
+    problems = tuple(_problems(texts))
+    if problems:
+        raise SettingsError(problems)
+    return NodeSettings(
+        node=texts["node"],
+        cluster=texts["cluster"],
+        listen=texts["listen"],
+        etcd=tuple(texts["etcd"].split(",")),
+        objects=texts["objects"],
+        dsn=_first_line(texts["dsn-file"]),
+        token=_first_line(texts["token-file"]),
+        log_level=texts["log-level"],
+    )
+
+
+def _problems(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, rule in _RULES.items():
+        reason = rule(texts[name]) if texts[name] else "is missing"
+        if reason:
+            yield f"--{name}", reason
+
+
+def _first_line(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8").strip()
+
+
+def _file_problem(path: str) -> str:
+    try:
+        content = _first_line(path)
+    except (OSError, UnicodeDecodeError) as error:
+        return f"{shown(path)} cannot be read: {getattr(error, 'strerror', None) or 'no text'}"
+    if not content or len(content.splitlines()) > 1:
+        return f"{shown(path)} must hold one line"
+    return ""
+
+
+def _address_problem(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    number = int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else 0
+    if not host or not 0 < number <= _LAST_PORT:
+        return f"{shown(text)} is not host:port"
+    return ""
+
+
+def _addresses_problem(text: str) -> str:
+    found = (_address_problem(each) for each in text.split(","))
+    return next(filter(None, found), "")
+
+
+def _id_problem(text: str) -> str:
+    return id_problem(text) or ""
+
+
+def _url_problem(text: str) -> str:
+    scheme, found, rest = text.partition("://")
+    return "" if scheme and found and rest else f"{shown(text)} is not a URL"
+
+
+def _level_problem(text: str) -> str:
+    return "" if text in LOG_LEVELS else f"{shown(text)} is none of {', '.join(LOG_LEVELS)}"
+
+
+_RULES: Mapping[str, Callable[[str], str]] = {
+    "node": _id_problem,
+    "cluster": _id_problem,
+    "listen": _address_problem,
+    "etcd": _addresses_problem,
+    "objects": _url_problem,
+    "dsn-file": _file_problem,
+    "token-file": _file_problem,
+    "log-level": _level_problem,
+}
