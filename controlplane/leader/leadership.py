@@ -145,7 +145,7 @@ class Leadership:
             now = around.clock.now()
             core = Shard(self.shard, around.fleet, now)
             core.recover(stored, now)
-            _log.info("recovered", **claim._asdict(), runs=core.live_runs, live=core.live_attempts)
+            _log.info("recovered", shard=claim.shard, epoch=claim.epoch, runs=core.live_runs)
             return await self._lead(claim, core, sent_ms, before)
         finally:
             around.speaker.withdraw(claim)
