@@ -53,6 +53,7 @@ regenerate: setup ## Run every program that writes files into the tree
 	@$(PY) proto/generate.py
 	@$(PY) -P -m mainspring.definition.schema
 	@$(PY) -P -m mainspring.cli.reference docs/cli.md
+	@$(PY) -P docs/states.py
 
 generated: setup ## Write every generated file; fail if one was stale or is not in git
 	@before=$$($(FINGERPRINTS)); $(MAKE) regenerate; after=$$($(FINGERPRINTS)); \

@@ -18,6 +18,7 @@ from controlplane.core.states import (
     next_run_state,
     next_task_state,
 )
+from docs.states import PAGE, RUN_EVENTS, TASK_EVENTS, page
 
 
 def reachable(transitions, first):
@@ -93,3 +94,14 @@ def test_numbers_are_stored_and_never_change():
     assert [int(state) for state in RunState] == [2, 3, 4, 5, 6, 7, 8]
     assert [int(state) for state in TaskState] == list(range(1, 10))
     assert [int(state) for state in AttemptState] == list(range(1, 9))
+
+
+def test_the_page_of_states_is_current():
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `make regenerate`"
+
+
+def test_the_page_explains_every_event():
+    assert list(RUN_EVENTS) == list(RunEvent)
+    assert list(TASK_EVENTS) == list(TaskEvent)
+    for state in (*RunState, *TaskState, *AttemptState):
+        assert f"| `{state.name}` | {int(state)} |" in page()
