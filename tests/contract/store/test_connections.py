@@ -1,0 +1,166 @@
+"""Lost, silent and refused connections: each ends soon, and says exactly what is known."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from controlplane.core.effects import Writes
+from controlplane.store.api import ApiStore
+from controlplane.store.connections import StoreSettings
+from controlplane.store.errors import CommitUnknown, StoreUnavailable
+from controlplane.store.records import Fence
+from controlplane.store.shards import PostgresShardStore
+from tests.contract.store.harness import eventually
+from tests.contract.store.rows import first_hop, second_hop
+from tests.contract.store.socket_proxy import SocketProxy
+
+HASTY = StoreSettings(connect_ms=2_000, statement_ms=100, lock_ms=30, readers_most=1)
+END = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE application_name LIKE 'mainspring%' AND datname = current_database()
+"""
+
+
+async def none_left(connection, sql):
+    async def counted() -> bool:
+        return await connection.fetchval(sql) == 0
+
+    await eventually(counted)
+
+
+@pytest.fixture
+async def admin(dsn):
+    made = await asyncpg.connect(dsn)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def proxy(dsn):
+    async with SocketProxy(dsn) as made:
+        yield made
+
+
+@pytest.fixture
+async def store(proxy):
+    made = PostgresShardStore(proxy.dsn, HASTY)
+    await made.take_over(0, 0, b"h" * 16, "n", "a")
+    yield made
+    await made.close()
+
+
+async def test_a_silent_server_does_not_hold_a_batch_for_ever(store, proxy):
+    proxy.hold()
+    with pytest.raises(StoreUnavailable):
+        await store.commit(Fence(0, 1, 1), first_hop())
+
+
+async def test_a_silent_server_leaves_an_empty_batch_unknown(store, proxy):
+    proxy.hold()
+    with pytest.raises(CommitUnknown):
+        await store.commit(Fence(0, 1, 1), Writes())
+
+
+async def test_a_silent_server_does_not_settle_anything(store, proxy):
+    proxy.hold()
+    slow = PostgresShardStore(proxy.dsn, StoreSettings(connect_ms=50))
+    with pytest.raises(CommitUnknown):
+        await slow.commit(Fence(0, 1, 1), first_hop(), settle=True)
+
+
+async def test_a_silent_server_leaves_a_takeover_undone_or_unknown(store, proxy):
+    proxy.hold()
+    slow = PostgresShardStore(proxy.dsn, StoreSettings(connect_ms=50))
+    with pytest.raises(StoreUnavailable):
+        await slow.take_over(0, 1, b"o" * 16, "n", "a")
+
+
+async def test_a_row_that_stays_locked_is_not_waited_for(store, admin):
+    async with admin.transaction():
+        await admin.execute("UPDATE shard SET node = 'x' WHERE shard = 0")
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            await store.commit(Fence(0, 1, 1), first_hop())
+    assert await store.commit(Fence(0, 1, 1), first_hop())
+
+
+async def test_a_lost_connection_is_made_again(store, admin):
+    assert await store.commit(Fence(0, 1, 1), first_hop())
+    await admin.execute(END)
+    try:
+        written = await store.commit(Fence(0, 1, 2), second_hop())
+    except StoreUnavailable:
+        written = await store.commit(Fence(0, 1, 2), second_hop())
+    assert written
+
+
+async def test_a_batch_that_is_cancelled_frees_the_row(store, admin, dsn):
+    async with admin.transaction():
+        await admin.execute("UPDATE shard SET node = 'x' WHERE shard = 0")
+        batch = asyncio.create_task(store.commit(Fence(0, 1, 1), first_hop()))
+        await asyncio.sleep(0)
+        batch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await batch
+    other = PostgresShardStore(dsn, StoreSettings())
+    assert await other.take_over(0, 1, b"o" * 16, "n", "a") == 2
+    await other.close()
+
+
+async def test_no_backend_is_left_in_a_transaction_after_a_refused_batch(store, admin):
+    await store.commit(Fence(0, 1, 1), first_hop())
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
+    with pytest.raises(Exception, match="duplicate"):
+        await store.commit(Fence(0, 1, 2), first_hop())
+    await none_left(admin, sql)
+    assert await store.commit(Fence(0, 1, 2), second_hop())
+
+
+async def test_a_shard_that_is_released_has_no_connection(store, admin):
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mainspring leader'"
+    assert await admin.fetchval(sql) == 1
+    store.release(0)
+    store.release(0)
+    await none_left(admin, sql)
+
+
+async def test_a_silent_server_does_not_hold_a_read_for_ever(proxy):
+    api = ApiStore(proxy.dsn, HASTY)
+    assert await api.list_shards()
+    proxy.hold()
+    with pytest.raises(StoreUnavailable):
+        await api.list_shards()
+
+
+async def test_a_silent_server_leaves_a_command_unknown(proxy):
+    api = ApiStore(proxy.dsn, HASTY)
+    assert await api.list_shards()
+    proxy.hold()
+    with pytest.raises(CommitUnknown):
+        await api.append_command("acme", 1, b"body")
+
+
+async def test_reads_wait_for_a_place_but_not_for_ever(dsn, admin):
+    api = ApiStore(dsn, HASTY)
+    assert len(await asyncio.gather(*(api.list_shards() for _ in range(5)))) == 5
+    async with admin.transaction():
+        await admin.execute("LOCK TABLE agent")
+        reads = (api.list_agents("", 10) for _ in range(2))
+        outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
+    assert await api.list_agents("", 10) == []
+    await api.close()
+
+
+async def test_a_reader_that_was_ended_is_replaced(dsn, admin):
+    api = ApiStore(dsn, StoreSettings())
+    await api.list_shards()
+    await admin.execute(END)
+    try:
+        shards = await api.list_shards()
+    except StoreUnavailable:
+        shards = await api.list_shards()
+    assert len(shards) == 4
+    await api.close()
