@@ -143,7 +143,8 @@ _FINAL_RUN_STATES = frozenset(RunState) - {state for state, _ in RUN_TRANSITIONS
 _FINAL_TASK_STATES = frozenset(TaskState) - {state for state, _ in TASK_TRANSITIONS}
 
 # The flags once more, for loops over all tasks of a run and for what every task passes through.
-FINAL_TASK = bytes([0, *(state in _FINAL_TASK_STATES for state in TaskState)])
+FINAL_TASK = bytes([0, *(state.final for state in TaskState)])
+HOLDING_TASK = bytes([0, *(state.holds_capacity for state in TaskState)])
 STARTING_RUN = tuple(state for state in RunState if state.starts_tasks)
 
 _WIDTH = 16

@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controlplane.core.run.run import BLOCKING
-from controlplane.core.states import FINAL_TASK, AttemptState, RunState, TaskState
+from controlplane.core.states import FINAL_TASK, HOLDING_TASK, AttemptState, RunState, TaskState
 from controlplane.core.types import DagVersion, TriggerRule
 
 SEMANTICS_VERSION = 1
+
+# Looked up once: a member of an enum costs more than the rest of a loop over all tasks.
+_READY, _WAITING, _CANCELLED = TaskState.READY, TaskState.WAITING, TaskState.CANCELLED
+_UPSTREAM_FAILED = TaskState.UPSTREAM_FAILED
+_ALL_SUCCESS = TriggerRule.ALL_SUCCESS
 
 _STOPPED = frozenset(
     {RunState.CANCELLING, RunState.CANCELLED, RunState.TIMING_OUT, RunState.FAILED}
@@ -42,10 +47,9 @@ def derive(version: DagVersion, own: Mapping[int, TaskState], run_state: RunStat
     result. A run that is being stopped starts nothing: what has not ended there is cancelled,
     except what still holds an attempt.
     """
-    states = bytearray(len(version.tasks))
-    for task in version.edges.order:
-        mine = own.get(task)
-        states[task] = mine if mine is not None else TaskState.READY
+    states = bytearray([_READY]) * len(version.tasks)
+    for task, mine in own.items():
+        states[task] = mine
     _follow_parents(version, own, states)
     if run_state in _STOPPED:
         _stop(states)
@@ -56,28 +60,27 @@ def derive(version: DagVersion, own: Mapping[int, TaskState], run_state: RunStat
 
 def _follow_parents(version: DagVersion, own: Mapping[int, TaskState], states: bytearray) -> None:
     edges, tasks = version.edges, version.tasks
+    starts, children = edges.starts, edges.children
     waiting = bytearray(len(tasks))
     for task in edges.order:
-        if task not in own and waiting[task] and states[task] == TaskState.READY:
-            states[task] = TaskState.WAITING
+        if waiting[task] and states[task] == _READY and task not in own:
+            states[task] = _WAITING
         state = states[task]
-        final = FINAL_TASK[state]
-        for child in edges.children[edges.starts[task] : edges.starts[task + 1]]:
-            if child in own:
-                continue
+        final, blocks = FINAL_TASK[state], state in BLOCKING
+        for child in children[starts[task] : starts[task + 1]]:
             if not final:
                 waiting[child] = 1
-            elif state in BLOCKING and tasks[child].rule is TriggerRule.ALL_SUCCESS:
-                states[child] = TaskState.UPSTREAM_FAILED
+            elif blocks and tasks[child].rule is _ALL_SUCCESS and child not in own:
+                states[child] = _UPSTREAM_FAILED
 
 
 def _stop(states: bytearray) -> None:
     for task, state in enumerate(states):
-        if not FINAL_TASK[state] and not TaskState(state).holds_capacity:
-            states[task] = TaskState.CANCELLED
+        if not FINAL_TASK[state] and not HOLDING_TASK[state]:
+            states[task] = _CANCELLED
 
 
 def _hold(states: bytearray) -> None:
     for task, state in enumerate(states):
-        if state == TaskState.READY:
-            states[task] = TaskState.WAITING
+        if state == _READY:
+            states[task] = _WAITING

@@ -6,6 +6,7 @@ import pytest
 
 from controlplane.core.states import (
     FINAL_TASK,
+    HOLDING_TASK,
     RUN_TRANSITIONS,
     STARTING_RUN,
     TASK_TRANSITIONS,
@@ -51,6 +52,7 @@ def test_final_states_of_attempts():
 
 def test_flags_by_number_say_the_same():
     assert all(bool(FINAL_TASK[state]) is state.final for state in TaskState)
+    assert all(bool(HOLDING_TASK[state]) is state.holds_capacity for state in TaskState)
     assert STARTING_RUN == (RunState.RUNNING,)
 
 
