@@ -30,7 +30,7 @@ from mainspring.ledger import LedgerReport, check_ledger, makespan_ns, read_ledg
 from mainspring.v1 import dag_pb2, run_pb2
 
 MONTAGE = Path(__file__).with_name("montage.yaml")
-UP_FLAGS = ("--nodes=2", "--shards=4", "--agents=2")
+UP_FLAGS = ("--nodes=2", "--shards=4", "--agents=2", "--capacity=8")
 STOP_DEADLINE_S = 15.0
 
 

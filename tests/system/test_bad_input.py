@@ -191,7 +191,7 @@ COMMANDS = {
     "missing argument": (["run", "trigger"], ExitCode.USAGE, ["dag"]),
     "limit of nothing": (["run", "list", "--limit=0"], ExitCode.USAGE, ["limit"]),
     "unknown state": (["run", "list", "--state=sleeping"], ExitCode.USAGE, ["state"]),
-    "unknown form": (["dag", "list", "-o", "xml"], ExitCode.USAGE, ["output"]),
+    "unknown form": (["dag", "list", "-o", "xml"], ExitCode.USAGE, ["xml", "yaml"]),
     "no time": (["run", "trigger", "x", "--logical-time=noon"], ExitCode.USAGE, ["time"]),
     "DAG that is not there": (["run", "trigger", "nobody"], ExitCode.CONFLICT, ["nobody"]),
     "bad name of a DAG": (["dag", "get", "a b"], ExitCode.INVALID, ["a b"]),
