@@ -24,6 +24,7 @@ from controlplane.store.connections import (
     reader_parameters,
 )
 from controlplane.store.errors import (
+    BatchRefused,
     CommitUnknown,
     StoreUnavailable,
     TakeoverRefused,
@@ -66,6 +67,7 @@ class PostgresShardStore:
     def release(self, shard: int) -> None:
         """Gives the connection of a shard up, when it is not led here any more."""
         self._connections.release(shard)
+        self._connections.release(_reading(shard))
 
     async def read_shard(self, shard: int) -> ShardState:
         async with self._connections.lend(shard) as connection:
@@ -139,7 +141,7 @@ class PostgresShardStore:
 
                 with deadline(connection, self._settings.statement_ms):
                     return await write_batch(connection, fence, statements, execute)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, BatchRefused) as error:
             if answered:
                 raise
             raise CommitUnknown(str(error)) from error
@@ -153,8 +155,7 @@ class PostgresShardStore:
             while not (await asyncio.wait((working,), timeout=_PATIENCE_S))[0]:
                 if helper is None or helper.is_closed():
                     helper = await connect(self._dsn, self._parameters, self._settings)
-                with deadline(helper, self._settings.lock_ms):
-                    await helper.fetchval(_TERMINATE_BLOCKERS, pid)
+                await self._terminate_blockers(helper, pid)
             return working.result()
         finally:
             if not working.done():
@@ -164,6 +165,13 @@ class PostgresShardStore:
             if helper is not None:
                 helper.terminate()
 
+    async def _terminate_blockers(self, helper: asyncpg.Connection, pid: int) -> None:
+        try:
+            with deadline(helper, self._settings.lock_ms):
+                await helper.fetchval(_TERMINATE_BLOCKERS, pid)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            raise StoreUnavailable(f"cannot end who holds the shard: {error}") from error
+
     async def recover(self, shard: int) -> RecoveredRows:
         async with self._connections.lend(shard) as connection:
             with deadline(connection, self._settings.statement_ms):
@@ -172,7 +180,7 @@ class PostgresShardStore:
     async def read_commands(
         self, shard: int, limit: int, after_failed: frozenset[int]
     ) -> list[CommandRow]:
-        rows = await self._fetch(shard, _READ_COMMANDS, shard, limit, list(after_failed))
+        rows = await self._fetch(_reading(shard), _READ_COMMANDS, shard, limit, list(after_failed))
         return [CommandRow(*row) for row in rows]
 
     async def read_versions(self, wanted: Sequence[tuple[DagKey, bytes]]) -> list[VersionRow]:
@@ -195,3 +203,8 @@ class PostgresShardStore:
 
 # Reads that belong to no shard share a connection under this number.
 READING = -1
+
+
+def _reading(shard: int) -> int:
+    """The number of the connection that reads a shard's inbox while a batch is being written."""
+    return READING - 1 - shard

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -17,7 +18,8 @@ from tests.contract.store.harness import eventually
 from tests.contract.store.rows import first_hop, second_hop
 from tests.contract.store.socket_proxy import SocketProxy
 
-HASTY = StoreSettings(connect_ms=2_000, statement_ms=100, lock_ms=30, readers_most=1)
+SETTINGS = StoreSettings(lock_ms=30, readers_most=1)
+HASTY = StoreSettings(connect_ms=50, statement_ms=50)
 END = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 WHERE application_name LIKE 'mainspring%' AND datname = current_database()
@@ -46,19 +48,21 @@ async def proxy(dsn):
 
 @pytest.fixture
 async def store(proxy):
-    made = PostgresShardStore(proxy.dsn, HASTY)
+    made = PostgresShardStore(proxy.dsn, SETTINGS)
     await made.take_over(0, 0, b"h" * 16, "n", "a")
     yield made
     await made.close()
 
 
 async def test_a_silent_server_does_not_hold_a_batch_for_ever(store, proxy):
+    store._settings = HASTY
     proxy.hold()
     with pytest.raises(StoreUnavailable):
         await store.commit(Fence(0, 1, 1), first_hop())
 
 
 async def test_a_silent_server_leaves_an_empty_batch_unknown(store, proxy):
+    store._settings = HASTY
     proxy.hold()
     with pytest.raises(CommitUnknown):
         await store.commit(Fence(0, 1, 1), Writes())
@@ -66,14 +70,14 @@ async def test_a_silent_server_leaves_an_empty_batch_unknown(store, proxy):
 
 async def test_a_silent_server_does_not_settle_anything(store, proxy):
     proxy.hold()
-    slow = PostgresShardStore(proxy.dsn, StoreSettings(connect_ms=50))
+    slow = PostgresShardStore(proxy.dsn, HASTY)
     with pytest.raises(CommitUnknown):
         await slow.commit(Fence(0, 1, 1), first_hop(), settle=True)
 
 
 async def test_a_silent_server_leaves_a_takeover_undone_or_unknown(store, proxy):
     proxy.hold()
-    slow = PostgresShardStore(proxy.dsn, StoreSettings(connect_ms=50))
+    slow = PostgresShardStore(proxy.dsn, HASTY)
     with pytest.raises(StoreUnavailable):
         await slow.take_over(0, 1, b"o" * 16, "n", "a")
 
@@ -94,6 +98,28 @@ async def test_a_lost_connection_is_made_again(store, admin):
     except StoreUnavailable:
         written = await store.commit(Fence(0, 1, 2), second_hop())
     assert written
+
+
+async def test_whoever_may_not_be_ended_leaves_the_outcome_unknown(store, admin, proxy):
+    """Only a superuser may end a superuser: the fence was never answered."""
+    await admin.execute("CREATE ROLE meek LOGIN PASSWORD 'meek'")
+    await admin.execute(
+        "GRANT SELECT, UPDATE, INSERT, DELETE ON ALL TABLES IN SCHEMA public TO meek"
+    )
+    parts = urlsplit(proxy.dsn)
+    dsn = parts._replace(netloc="meek:meek@").geturl()
+    meek = PostgresShardStore(dsn, StoreSettings())
+    async with admin.transaction():
+        await admin.execute("UPDATE shard SET node = 'x' WHERE shard = 0")
+        with pytest.raises(CommitUnknown, match="cannot end"):
+            await meek.commit(Fence(0, 1, 1), first_hop(), settle=True)
+    assert await meek.commit(Fence(0, 1, 1), first_hop(), settle=True)
+    async with admin.transaction():
+        await admin.execute("UPDATE shard SET node = 'x' WHERE shard = 0")
+        with pytest.raises(StoreUnavailable, match="cannot end"):
+            await meek.take_over(0, 1, b"o" * 16, "n", "a")
+    await meek.close()
+    await admin.execute("DROP OWNED BY meek; DROP ROLE meek")
 
 
 async def test_a_batch_that_is_cancelled_frees_the_row(store, admin, dsn):
@@ -127,30 +153,41 @@ async def test_a_shard_that_is_released_has_no_connection(store, admin):
 
 
 async def test_a_silent_server_does_not_hold_a_read_for_ever(proxy):
-    api = ApiStore(proxy.dsn, HASTY)
+    api = ApiStore(proxy.dsn, SETTINGS)
     assert await api.list_shards()
+    api._connections._settings = HASTY
     proxy.hold()
     with pytest.raises(StoreUnavailable):
         await api.list_shards()
 
 
 async def test_a_silent_server_leaves_a_command_unknown(proxy):
-    api = ApiStore(proxy.dsn, HASTY)
+    api = ApiStore(proxy.dsn, SETTINGS)
     assert await api.list_shards()
+    api._connections._settings = HASTY
     proxy.hold()
     with pytest.raises(CommitUnknown):
         await api.append_command("acme", 1, b"body")
 
 
-async def test_reads_wait_for_a_place_but_not_for_ever(dsn, admin):
-    api = ApiStore(dsn, HASTY)
+async def test_reads_wait_for_a_place_but_not_for_ever(dsn):
+    api = ApiStore(dsn, SETTINGS)
     assert len(await asyncio.gather(*(api.list_shards() for _ in range(5)))) == 5
+    async with api._connections.lend():
+        api._connections._settings = HASTY
+        with pytest.raises(StoreUnavailable, match="busy"):
+            await api.list_shards()
+        api._connections._settings = SETTINGS
+    assert await api.list_agents("", 10) == []
+    await api.close()
+
+
+async def test_a_read_that_waits_for_a_lock_gives_up(dsn, admin):
+    api = ApiStore(dsn, SETTINGS)
     async with admin.transaction():
         await admin.execute("LOCK TABLE agent")
-        reads = (api.list_agents("", 10) for _ in range(2))
-        outcomes = await asyncio.gather(*reads, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 2
-    assert await api.list_agents("", 10) == []
+        with pytest.raises(StoreUnavailable, match="lock timeout"):
+            await api.list_agents("", 10)
     await api.close()
 
 
