@@ -65,6 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = parse_node_settings(vars_of(arguments))
         coordination = CoordinationSettings(settings.cluster, settings.etcd)
+        listener = Listener(settings.listen)
     except SettingsError as error:
         for flag, reason in error.problems:
             say(f"error: {flag} {reason}")
@@ -72,11 +73,14 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         say(f"error: {error}")
         return ExitCode.USAGE
+    except ListenerError as error:
+        say(f"error: --listen {error}")
+        return ExitCode.NOT_ALLOWED
     configure_logs(settings.log_level)
     gc.set_threshold(*_GC_THRESHOLDS)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(settings, coordination))
+            return runner.run(_run(settings, coordination, listener))
     except ListenerError as error:
         say(f"error: --listen {error}")
         return ExitCode.CONFLICT
@@ -110,14 +114,16 @@ def vars_of(arguments: Sequence[str]) -> dict[str, str]:
     return {name.replace("_", "-"): text or "" for name, text in options.items()}
 
 
-async def _run(settings: NodeSettings, coordination: CoordinationSettings) -> int:
+async def _run(
+    settings: NodeSettings, coordination: CoordinationSettings, listener: Listener
+) -> int:
     stop = asyncio.Event()
     for number in _STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store = await Store.open(settings.dsn)
     try:
         node = NodeProcess(settings, coordination, store, await store.count_shards())
-        await node.serve(stop)
+        await node.serve(listener, stop)
     finally:
         await store.close()
     return ExitCode.OK
@@ -153,9 +159,8 @@ class NodeProcess:
         self._commands = Commands(store.api, self._peers, self._clock)
         self._server = Server(version("mainspring-server"), settings.cluster, settings.node, shards)
 
-    async def serve(self, stop: asyncio.Event) -> None:
+    async def serve(self, listener: Listener, stop: asyncio.Event) -> None:
         """Serves and leads until `stop` is set. Raises ListenerError before that."""
-        listener = Listener(self._settings.listen)
         gatekeeper = Gatekeeper(self._store.api, self._clock)
         extra = Extra(SESSIONS, self._leading.sessions.register)
         built = build_server(self._servicers(), gatekeeper, [listener], [extra])

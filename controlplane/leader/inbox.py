@@ -86,7 +86,10 @@ class Inbox:
     def done(self, commands: Iterable[int]) -> None:
         """These are done with, and it is committed."""
         finished = set(commands)
+        was_full = self._full
         self._in_flight -= finished
+        if was_full and not self._full:
+            self.poke()
         self._done |= finished
         self._answer(finished)
 
@@ -103,6 +106,10 @@ class Inbox:
         finally:
             self._waiters.remove(waiter)
 
+    @property
+    def _full(self) -> bool:
+        return len(self._in_flight) > IN_FLIGHT_MOST
+
     async def _pause(self) -> None:
         try:
             async with asyncio.timeout(self._times.sweep_ms / 1_000):
@@ -112,7 +119,7 @@ class Inbox:
 
     async def _look(self) -> bool:
         """Takes new commands in; True: there are more."""
-        if len(self._in_flight) > IN_FLIGHT_MOST:
+        if self._full:
             return False
         # What was done with before the look cannot be in a later one: it need not be kept.
         settled = frozenset(self._done)

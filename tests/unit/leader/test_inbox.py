@@ -184,5 +184,8 @@ async def test_no_more_is_held_than_a_bound():
     await asyncio.sleep(5)
     held = len(made.mailbox)
     assert module.IN_FLIGHT_MOST < held <= module.IN_FLIGHT_MOST + module.ROWS_A_LOOK
+    made.apply(*range(1, 1_000))
+    await asyncio.sleep(0.01)
+    assert len(made.mailbox) > held
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
