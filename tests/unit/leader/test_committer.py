@@ -4,6 +4,7 @@ import pytest
 
 from controlplane.leader.patience import GivenUp
 from controlplane.store.errors import BatchRefused, CommitUnknown, Deposed, StoreUnavailable
+from tests.sim.virtual import pass_time
 from tests.unit.leader.harness import CLAIM, LoopClock, Shell, some_writes, virtual
 
 
@@ -73,9 +74,9 @@ async def test_the_allowance_to_speak_counts_from_the_sending():
     asyncio.get_running_loop().call_later(3, answer.set_result, True)
     await shell.committer.commit(some_writes())
     assert shell.committer.may_speak
-    await asyncio.sleep(1)
+    await pass_time(1)
     assert shell.committer.may_speak
-    await asyncio.sleep(0.01)
+    await pass_time(0.01)
     assert not shell.committer.may_speak
 
 

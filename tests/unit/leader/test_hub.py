@@ -15,6 +15,7 @@ from controlplane.leader.sessions.hub import SessionHub
 from controlplane.leader.sessions.roster import Roster
 from controlplane.leader.sessions.session import Refused
 from controlplane.telemetry.stats import Stats
+from tests.sim.virtual import pass_time
 from tests.unit.leader.harness import LoopClock, virtual
 from tests.unit.leader.test_roster import Rows
 from tests.unit.leader.test_session import hello
@@ -55,7 +56,7 @@ class Desk:
 
 async def told(session):
     """Everything that waits for an agent, as one frame."""
-    await asyncio.sleep(0.06)
+    await pass_time(0.06)
     whole = pb.SessionResponse()
     while True:
         try:
@@ -75,7 +76,7 @@ def assign(session, **changes):
 @virtual
 async def test_a_session_begins_with_a_welcome():
     desk = Desk()
-    await asyncio.sleep(0)
+    await pass_time(0)
     frame = await told(desk.hub.open(hello()))
     welcome = frame.welcome
     assert (welcome.node, list(welcome.peers)) == ("n1", ["n1:1", "n2:1"])
@@ -92,7 +93,7 @@ async def test_a_change_of_shards_or_peers_is_told_once_a_turn():
     desk.hub.lead(LATER, Mailbox(), Batches())
     desk.hub.set_peers(["n1:1"])
     desk.hub.set_peers(["n1:1"])
-    await asyncio.sleep(0)
+    await pass_time(0)
     frame = (await session.outbox.take()).frame
     assert [each.shard for each in frame.welcome.shards] == [0, 1]
     assert list(frame.welcome.peers) == ["n1:1"]
@@ -122,7 +123,7 @@ async def test_a_second_agent_of_a_name_is_refused_while_the_first_is_heard_of()
     with pytest.raises(Refused, match="another agent named 'a-1'") as caught:
         desk.hub.open(hello(incarnation=b"o" * 16))
     assert caught.value.reason == pb.REFUSAL_REASON_NAME_TAKEN
-    await asyncio.sleep(16)
+    await pass_time(16)
     second = await desk.open(incarnation=b"o" * 16, session=1)
     assert (first.live, second.live) == (False, True)
 
@@ -133,7 +134,7 @@ async def test_a_silent_session_is_ended():
     task = asyncio.ensure_future(desk.hub.run())
     silent, alive = await desk.open(agent="s"), await desk.open(agent="l")
     for beat in range(6):
-        await asyncio.sleep(4)
+        await pass_time(4)
         desk.receive(alive, heartbeat=pb.Heartbeat(beat=beat + 1))
     assert (silent.live, alive.live, alive.beat) == (False, True, 6)
     assert (await told(alive)).heartbeat_ack.beat == 6

@@ -8,6 +8,7 @@ from controlplane.leader.inbox import Inbox
 from controlplane.leader.mailbox import Delivery, Mailbox
 from controlplane.store.errors import StoreUnavailable
 from controlplane.store.records import CommandRow, VersionRow
+from tests.sim.virtual import pass_time
 from tests.unit.leader.harness import TIMES, ScriptedStore, spec, trigger, trigger_body, virtual
 
 
@@ -60,7 +61,7 @@ async def test_new_commands_are_found_without_a_poke():
     async with desk() as made:
         begun = asyncio.get_running_loop().time()
         made.store.commands.append(row(1))
-        await asyncio.sleep(0)
+        await pass_time(0)
         made.store.commands.append(row(2))
         assert await made.taken() == [trigger(1)]
         assert await made.taken() == [trigger(2)]
@@ -75,7 +76,7 @@ async def test_a_read_from_before_the_commit_brings_nothing_back():
         made.apply(1)
         made.store.commands = stale
         made.inbox.poke()
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         assert made.mailbox.take(10) == []
 
 
@@ -84,9 +85,9 @@ async def test_who_waits_hears_when_all_are_done():
     async with desk(row(1), row(2)) as made:
         await made.taken()
         waiting = asyncio.ensure_future(made.inbox.wait_applied([1, 2], 10))
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         made.apply(1)
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         assert not waiting.done()
         made.apply(2)
         assert await waiting
@@ -110,7 +111,7 @@ async def test_a_wait_ends_with_its_time():
 async def test_a_wait_ends_with_the_epoch():
     async with desk(row(1)) as made:
         waiting = asyncio.ensure_future(made.inbox.wait_applied([1], 10))
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
     assert not await waiting
 
 
@@ -163,7 +164,7 @@ async def test_a_full_mailbox_leaves_commands_for_later():
         assert made.mailbox.put(Delivery((trigger(9),)))
         made.store.commands.append(row(2))
         made.inbox.poke()
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         assert await made.taken() == [trigger(9)]
         assert await made.taken() == [trigger(2)]
 
@@ -172,7 +173,7 @@ async def test_a_full_mailbox_leaves_commands_for_later():
 async def test_a_long_inbox_is_read_in_portions():
     rows = [row(number) for number in range(1, module.ROWS_A_LOOK + 10)]
     async with desk(*rows) as made:
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         assert len(made.mailbox) == len(rows)
 
 
@@ -181,11 +182,11 @@ async def test_no_more_is_held_than_a_bound():
     made = Desk(limit=100_000)
     made.store.commands += [row(n) for n in range(1, module.IN_FLIGHT_MOST + 2_000)]
     task = asyncio.ensure_future(made.inbox.run())
-    await asyncio.sleep(5)
+    await pass_time(5)
     held = len(made.mailbox)
     assert module.IN_FLIGHT_MOST < held <= module.IN_FLIGHT_MOST + module.ROWS_A_LOOK
     made.apply(*range(1, 1_000))
-    await asyncio.sleep(0.01)
+    await pass_time(0.01)
     assert len(made.mailbox) > held
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

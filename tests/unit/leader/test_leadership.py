@@ -7,7 +7,7 @@ from controlplane.core.states import RunState
 from controlplane.leader.leadership import Leadership
 from controlplane.leader.mailbox import Delivery
 from tests.sim.memory_store import ConnectionLost, Faults, Point
-from tests.sim.virtual import START_WALL_US
+from tests.sim.virtual import START_WALL_US, pass_time
 from tests.unit.leader.cluster import WON, Cluster, led
 from tests.unit.leader.harness import CountedIds, ended, inventory, virtual
 
@@ -88,7 +88,7 @@ async def test_a_leadership_can_be_stopped_before_it_leads():
     cluster = Cluster(Unreliable(Point.READ, 10_000))
     leadership = Leadership(0, WON, cluster.around)
     async with led(cluster, leadership):
-        await asyncio.sleep(20)
+        await pass_time(20)
         assert leadership.without_commit_ms >= 20_000
     assert leadership.stopping
 
@@ -119,7 +119,7 @@ async def test_an_unknown_commit_is_settled_and_applied_once():
         await cluster.leads(1)
         cluster.store.faults = Unreliable(Point.ANSWER, 2)
         await cluster.applied(*numbers)
-        await asyncio.sleep(5)
+        await pass_time(5)
     assert len(cluster.database.tables["run"]) == 1
     assert cluster.database.shards[0].epoch == 1
 
@@ -169,7 +169,7 @@ async def test_the_end_of_an_attempt_that_cannot_be_stored_is_set_aside_and_not_
             again = Delivery((inventory(bad),), session)
             cluster.journal.mailbox.put(again)
         await cluster.journal.until(lambda: cluster.database.tables["quarantine"])
-        await asyncio.sleep(10)
+        await pass_time(10)
         assert cluster.database.shards[0].epoch == 3
     [row] = cluster.database.tables["quarantine"].values()
     assert row["source"] == f"Finished of attempt {attempt_id.hex()}"

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from controlplane.coordination.candidacy import LeaderKey, LossReason
 from controlplane.leader.leaderships import CRASH_PAUSE_MS, Leaderships
 from tests.sim.memory_store import ConnectionLost, Faults, Point
+from tests.sim.virtual import pass_time
 from tests.unit.leader.cluster import WON, Cluster
 from tests.unit.leader.harness import virtual
 
@@ -26,7 +27,7 @@ class Broken(Faults):
 async def running(cluster):
     leaderships = Leaderships()
     task = asyncio.ensure_future(leaderships.run(cluster.around, cluster.members))
-    await asyncio.sleep(0)
+    await pass_time(0)
     try:
         yield leaderships
     finally:
@@ -42,7 +43,7 @@ async def test_an_elected_shard_is_led_and_reported():
         leaderships.on_elected(0, WON)
         await cluster.leads(1)
         assert leaderships.led == {0}
-        await asyncio.sleep(3)
+        await pass_time(3)
         assert cluster.members.published
         newest = cluster.members.published[-1]
         assert cluster.clock.now().wall_us // 1_000 - newest < 2_500
@@ -67,13 +68,13 @@ async def test_a_lost_lease_ends_nothing_and_a_new_key_keeps_the_epoch():
         leaderships.on_elected(0, WON)
         await cluster.leads(1)
         leaderships.on_lost(0, LossReason.LOST_LEASE)
-        await asyncio.sleep(10)
+        await pass_time(10)
         assert leaderships.led == {0}
         leaderships.on_elected(0, LATER)
-        await asyncio.sleep(10)
+        await pass_time(10)
         assert cluster.database.shards[0].epoch == 1
         leaderships.on_handover(0)
-        await asyncio.sleep(1)
+        await pass_time(1)
         assert cluster.candidate.resigned == [(0, None)]
 
 
@@ -84,7 +85,7 @@ async def test_a_key_that_is_taken_ends_the_leadership_and_nothing_is_resigned()
         leaderships.on_elected(0, WON)
         await cluster.leads(1)
         leaderships.on_lost(0, LossReason.KEY_TAKEN)
-        await asyncio.sleep(1)
+        await pass_time(1)
         assert leaderships.led == frozenset()
         assert cluster.candidate.resigned == []
 
@@ -108,7 +109,7 @@ async def test_a_deposed_leader_gives_its_key_up():
         leaderships.on_elected(0, WON)
         await cluster.leads(1)
         await cluster.store.take_over(0, 1, b"o" * 16, "n2", "n2:1")
-        await asyncio.sleep(2)
+        await pass_time(2)
         assert cluster.candidate.resigned == [(0, None)]
 
 
@@ -122,7 +123,7 @@ async def test_a_shard_that_crashes_is_left_to_others():
     cluster.store.recover = recover
     async with running(cluster) as leaderships:
         leaderships.on_elected(0, WON)
-        await asyncio.sleep(1)
+        await pass_time(1)
         assert cluster.candidate.resigned == [(0, CRASH_PAUSE_MS)]
         assert leaderships.led == frozenset()
 
@@ -135,10 +136,10 @@ async def test_who_cannot_commit_while_another_can_resigns():
         leaderships.on_elected(0, WON)
         await cluster.leads(1)
         faults.now = True
-        await asyncio.sleep(30)
+        await pass_time(30)
         assert leaderships.led == {0}
         cluster.members.add("n2", cluster.clock.now().wall_us // 1_000)
-        await asyncio.sleep(2)
+        await pass_time(2)
         assert cluster.candidate.resigned == [(0, None)]
 
 
@@ -150,7 +151,7 @@ async def test_who_commits_keeps_its_key():
         await cluster.leads(1)
         for _ in range(30):
             cluster.members.add("n2", cluster.clock.now().wall_us // 1_000)
-            await asyncio.sleep(1)
+            await pass_time(1)
         assert leaderships.led == {0}
 
 
@@ -160,7 +161,7 @@ async def test_a_poke_waits_until_the_commands_are_applied():
     async with running(cluster) as leaderships:
         leaderships.on_elected(0, WON)
         await cluster.leads(1)
-        await asyncio.sleep(0.5)
+        await pass_time(0.5)
         number = cluster.apply()
         assert await leaderships.poke([0, 7], [number], 5_000) == {0}
         assert cluster.outcome(number) is not None
@@ -177,7 +178,7 @@ async def test_a_stop_ends_all_and_begins_nothing():
         await leaderships.stop()
         assert cluster.journal.claims == []
         leaderships.on_elected(0, LeaderKey("k", 10))
-        await asyncio.sleep(2)
+        await pass_time(2)
         assert leaderships.led == frozenset()
 
 
@@ -188,7 +189,7 @@ async def test_a_stop_waits_no_longer_than_its_deadline():
 
         async def at(self, point, shard):
             if self.now and point is Point.WRITE:
-                await asyncio.sleep(100)
+                await pass_time(100)
 
     faults = Stalled()
     cluster = Cluster(faults)
@@ -196,7 +197,7 @@ async def test_a_stop_waits_no_longer_than_its_deadline():
         leaderships.on_elected(0, WON)
         await cluster.leads(1)
         faults.now = True
-        await asyncio.sleep(2)
+        await pass_time(2)
         begun = asyncio.get_running_loop().time()
         await leaderships.stop()
         assert asyncio.get_running_loop().time() - begun == cluster.around.times.drain_ms / 1_000

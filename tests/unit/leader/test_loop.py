@@ -9,6 +9,7 @@ from controlplane.leader.loop import BrokenShard
 from controlplane.leader.mailbox import Delivery
 from controlplane.store.errors import BatchRefused, CommitUnknown, Deposed, StoreUnavailable
 from controlplane.store.records import CommandRow, VersionRow
+from tests.sim.virtual import pass_time
 from tests.unit.leader.harness import (
     KEY,
     LoopClock,
@@ -41,7 +42,7 @@ async def test_nothing_is_said_before_it_is_committed():
         committed = asyncio.get_running_loop().create_future()
         shell.store.outcomes.append(committed)
         put(shell, ended(1))
-        await asyncio.sleep(0.5)
+        await pass_time(0.5)
         assert shell.rows
         assert not shell.journal.said
         committed.set_result(True)
@@ -55,10 +56,10 @@ async def test_what_arrives_during_a_commit_goes_into_the_next_batch_together():
         committed = asyncio.get_running_loop().create_future()
         shell.store.outcomes.append(committed)
         put(shell, ended(1))
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         for number in (2, 3, 4):
             put(shell, ended(number))
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         committed.set_result(True)
         await shell.journal.until(lambda: len(shell.journal.said) == 2)
         assert [len(writes.started) for writes in shell.rows] == [1, 3]
@@ -110,7 +111,7 @@ async def test_an_agent_that_is_gone_is_known_by_no_session():
 @virtual
 async def test_an_idle_leader_fences_every_second():
     async with Shell() as shell:
-        await asyncio.sleep(5.5)
+        await pass_time(5.5)
         assert len(shell.store.batches) == 5
         assert not shell.rows
 
@@ -137,7 +138,7 @@ async def test_a_step_without_rows_costs_no_commit():
 async def test_messages_without_rows_leave_at_once_while_the_fence_is_fresh():
     async with Shell() as shell:
         speak_without_rows(shell)
-        await asyncio.sleep(0.5)
+        await pass_time(0.5)
         put(shell, AgentGone("b"))
         await shell.journal.until(lambda: shell.journal.said)
         assert not shell.store.batches
@@ -172,7 +173,7 @@ async def test_an_unknown_outcome_keeps_the_leader_silent_until_it_is_known():
     async with Shell() as shell:
         shell.store.outcomes += [CommitUnknown("x")] * 3
         put(shell, ended(1))
-        await asyncio.sleep(0.05)
+        await pass_time(0.05)
         put(shell, ended(2))
         assert not shell.journal.said
         await shell.journal.until(lambda: len(shell.journal.said) == 2)
@@ -196,7 +197,7 @@ async def test_a_leader_that_is_given_up_while_the_store_is_away_ends():
     async with Shell() as shell:
         shell.store.outcomes += [StoreUnavailable("x")] * 1_000
         put(shell, ended(1))
-        await asyncio.sleep(3)
+        await pass_time(3)
     assert shell.end is None
     assert not shell.journal.said
 
@@ -301,13 +302,13 @@ async def test_a_single_is_not_blamed_for_a_timer():
         put(shell, ended(1))
         with pytest.raises(BrokenShard, match="a timer"):
             await shell.running
-        shell.running = asyncio.ensure_future(asyncio.sleep(0))
+        shell.running = asyncio.ensure_future(pass_time(0))
 
 
 @virtual
 async def test_a_careful_loop_serves_timers_when_nothing_arrives():
     async with Shell(caution=careful()) as shell:
-        await asyncio.sleep(2.5)
+        await pass_time(2.5)
         put(shell, ended(1), ended(2))
         await shell.journal.until(lambda: shell.journal.said)
         assert len(shell.rows) == 1

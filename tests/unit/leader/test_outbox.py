@@ -4,6 +4,7 @@ from mainspring.agent.v1 import session_pb2 as pb
 
 from controlplane.leader.sessions import outbox as module
 from controlplane.leader.sessions.outbox import Outbox
+from tests.sim.virtual import pass_time
 from tests.unit.leader.harness import virtual
 
 
@@ -15,7 +16,7 @@ def assign(number, size=0):
 async def test_entries_of_one_turn_share_a_frame():
     outbox = Outbox()
     taking = asyncio.ensure_future(outbox.take())
-    await asyncio.sleep(0)
+    await pass_time(0)
     outbox.assign(assign(1), 0)
     outbox.acknowledge(pb.ResultAck(attempt_id=b"a"))
     outbox.cancel(pb.Cancel(attempt_id=b"c"))
@@ -76,7 +77,7 @@ async def test_frames_have_a_size_and_the_outbox_a_bound():
 async def test_a_closed_outbox_gives_nothing():
     outbox = Outbox()
     waiting = asyncio.ensure_future(outbox.take())
-    await asyncio.sleep(0)
+    await pass_time(0)
     outbox.close()
     assert await waiting is None
     outbox.assign(assign(1), 0)
