@@ -27,7 +27,7 @@ from controlplane.store.ports import ShardStore
 from controlplane.telemetry.stats import Stats
 from tests.sim.election import ROUND_S, Election, Keys
 from tests.sim.network import Link
-from tests.sim.virtual import VirtualLoop
+from tests.sim.virtual import VirtualLoop, pass_time
 
 HEARTBEAT_MS = 1_000
 
@@ -130,7 +130,7 @@ class SimNode:
         while self.alive:
             if self.sees_etcd:
                 self._election.round(loop.time())
-            await asyncio.sleep(ROUND_S)
+            await pass_time(ROUND_S)
 
     def accept(self, link: Link) -> None:
         """An agent opened a stream: its first frame is awaited."""

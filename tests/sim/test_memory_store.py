@@ -16,7 +16,7 @@ from tests.sim.memory_store import (
     MemoryStore,
     Point,
 )
-from tests.sim.virtual import run_virtual
+from tests.sim.virtual import pass_time, run_virtual
 
 
 class OneFault(Faults):
@@ -54,7 +54,7 @@ def simulate(scenario, fault):
 def test_whoever_waits_for_a_stalled_transaction_gives_up_in_virtual_time():
     async def scenario(database, store):
         stalled = asyncio.create_task(store.commit(Fence(0, 1, 1), Writes()))
-        await asyncio.sleep(0)
+        await pass_time(0)
         with pytest.raises(StoreUnavailable):
             await MemoryStore(database).commit(Fence(0, 1, 1), Writes())
         return await stalled
@@ -65,7 +65,7 @@ def test_whoever_waits_for_a_stalled_transaction_gives_up_in_virtual_time():
 def test_a_takeover_ends_a_stalled_transaction():
     async def scenario(database, store):
         stalled = asyncio.create_task(store.commit(Fence(0, 1, 1), Writes()))
-        await asyncio.sleep(0)
+        await pass_time(0)
         await MemoryStore(database).take_over(0, 1, b"b" * 16, "m", "b")
         with pytest.raises(StoreUnavailable):
             await stalled

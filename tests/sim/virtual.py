@@ -65,6 +65,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return START_WALL_US + round((self._virtual.now_s - START_MONO_S) * 1e6)
 
 
+async def pass_time(seconds: float) -> None:
+    """Lets virtual time pass; on a loop of real time it would be a sleep, and is refused."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualLoop):
+        raise TypeError("time passes by itself here: wait for a signal")
+    passed = loop.create_future()
+    timer = loop.call_later(seconds, passed.set_result, None)
+    try:
+        await passed
+    finally:
+        timer.cancel()
+
+
 def run_virtual(main: Coroutine[Any, Any, Result]) -> Result:
     """Runs a coroutine to its end on virtual time."""
     loop = VirtualLoop()

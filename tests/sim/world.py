@@ -24,7 +24,7 @@ from tests.sim.invariants import Invariants, ViolationError
 from tests.sim.memory_store import ConnectionLost, Faults, MemoryDatabase, MemoryStore, Point
 from tests.sim.network import Network
 from tests.sim.nodes import SimNode
-from tests.sim.virtual import VirtualLoop, run_virtual
+from tests.sim.virtual import VirtualLoop, pass_time, run_virtual
 from tests.sim.workload import random_dag
 
 TENANT = "default"
@@ -71,7 +71,7 @@ class StoreFaults(Faults):
         node = world.nodes.get(self._node)
         if node is not None and not node.alive:
             raise ConnectionLost
-        await asyncio.sleep(world.random.uniform(0.0001, 0.001))
+        await pass_time(world.random.uniform(0.0001, 0.001))
         if not world.breaking or world.random.random() > world.store_fault_share:
             return
         world.note("store", point.name, shard)
@@ -80,7 +80,7 @@ class StoreFaults(Faults):
             delay_s = world.random.uniform(0.0, 0.5)
             asyncio.get_running_loop().call_later(delay_s, world.database.land, shard)
         if world.random.random() < 0.3:
-            await asyncio.sleep(world.random.uniform(0.1, 3.0))
+            await pass_time(world.random.uniform(0.1, 3.0))
         else:
             raise ConnectionLost
 
@@ -165,7 +165,7 @@ class World:
             self._apply(f"dag-{number}")
         end_s = self._loop.time() + self._options.seconds
         while self._loop.time() < end_s:
-            await asyncio.sleep(self.random.uniform(0.05, 0.6))
+            await pass_time(self.random.uniform(0.05, 0.6))
             self._act()
             self._check()
         self._heal()
@@ -177,7 +177,7 @@ class World:
         """Until nothing is open any more, or nothing has happened for too long."""
         seen, quiet_s = 0, 0.0
         while quiet_s < QUIET_S:
-            await asyncio.sleep(1.0)
+            await pass_time(1.0)
             self._check()
             tables = self.database.tables
             open_commands = any(row["outcome"] is None for row in tables["inbox"].values())
