@@ -51,6 +51,10 @@ class Node:
             TIMES,
         )
 
+    @property
+    def leads_some(self):
+        return bool(self.leading.leaderships.led)
+
     async def leads(self, *shards):
         await until(lambda: self.leading.leaderships.led >= set(shards))
 

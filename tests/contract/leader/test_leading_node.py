@@ -8,6 +8,7 @@ from mainspring.agent.v1 import session_pb2 as pb
 from controlplane.core.effects import CommandOutcome
 from controlplane.core.states import RunState
 from tests.contract.leader.harness import ScriptedAgent, chain, result, running_node
+from tests.servers.until import until
 
 
 async def test_a_triggered_run_is_assigned_ended_and_recorded(dsn, cluster, etcd):
@@ -56,6 +57,19 @@ async def test_a_node_that_stops_hands_its_shards_over_at_once(dsn, cluster, etc
             [next_one] = await agent.work(1)
             assert (next_one.task, next_one.epoch) == ("t1", 2)
         await second.run_is(run_id, RunState.SUCCEEDED)
+
+
+async def test_two_nodes_share_the_shards_and_one_alone_leads_them_all(dsn, cluster, etcd):
+    async with running_node("south", dsn, cluster, etcd, 4) as second:
+        async with running_node("north", dsn, cluster, etcd, 4, stop=False) as first:
+            await until(lambda: first.leads_some and second.leads_some and both(first, second))
+        await second.leads(0, 1, 2, 3)
+        async with ScriptedAgent(second.address) as agent:
+            await agent.until(lambda agent: set(agent.shards) == {0, 1, 2, 3})
+
+
+def both(first, second):
+    return first.leading.leaderships.led | second.leading.leaderships.led == {0, 1, 2, 3}
 
 
 async def test_an_assignment_that_the_agent_never_saw_is_sent_again_under_the_new_epoch(
