@@ -1,4 +1,4 @@
-"""The flags of `up`: what they mean, how wrong ones are refused, which error has which exit code."""
+"""The flags of `up`: what they mean, how wrong ones are refused, and with which exit code."""
 
 from __future__ import annotations
 
