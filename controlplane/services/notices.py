@@ -66,8 +66,12 @@ class Notices:
     def _of_sessions(self, picture: Picture, agents: dict[str, AgentItem]) -> Iterator[str]:
         connected = {room.agent for room in self._rooms.rooms() if room.connected}
         away: dict[str, list[AttemptItem]] = defaultdict(list)
+        forgotten: dict[str, list[AttemptItem]] = defaultdict(list)
         for attempt in picture.rows.live:
-            if attempt.agent not in connected:
+            known = agents.get(attempt.agent)
+            if known is not None and known.incarnation != attempt.incarnation:
+                forgotten[attempt.agent].append(attempt)
+            elif attempt.agent not in connected:
                 away[attempt.agent].append(attempt)
         for agent, attempts in sorted(away.items()):
             known = agents.get(agent)
@@ -75,6 +79,11 @@ class Notices:
             yield (
                 f"agent {agent} has no session with this node{began}: "
                 f"{_attempts(picture, attempts)} until it returns"
+            )
+        for agent, attempts in sorted(forgotten.items()):
+            yield (
+                f"agent {agent} was started anew ({_when(agents[agent].connected_us)}): "
+                f"{_attempts(picture, attempts)} until the run is cancelled"
             )
 
     def _of_requests(

@@ -160,7 +160,10 @@ class PendingRun(NamedTuple):
 
 
 class AttemptItem(NamedTuple):
-    """An attempt, live or ended; (epoch, batch) recorded its assignment, ended_* its result."""
+    """An attempt, live or ended; (epoch, batch) recorded its assignment, ended_* its result.
+
+    `incarnation`: of the agent it was assigned to, where a live attempt is read by itself.
+    """
 
     task: int
     expansion: int
@@ -180,6 +183,7 @@ class AttemptItem(NamedTuple):
     batch: int
     ended_epoch: int | None
     ended_batch: int | None
+    incarnation: bytes = b""
 
 
 class AttemptKey(NamedTuple):

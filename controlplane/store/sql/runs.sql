@@ -27,7 +27,7 @@ ORDER BY created_us DESC, run DESC LIMIT $5;
 -- name: read_live_attempts
 SELECT task, expansion, attempt_id, number, CASE WHEN started_us IS NULL THEN 1 ELSE 2 END,
     agent, assigned_us, started_us, NULL::int8, NULL::int4, 0, 0::int8, 0::int8, '', epoch, batch,
-    NULL::int8, NULL::int8
+    NULL::int8, NULL::int8, incarnation
 FROM attempt_live WHERE shard = $1 AND run = $2;
 
 -- name: read_last_attempts

@@ -35,6 +35,7 @@ _COLOURS = {
     "paused": "yellow",
 }
 _WIDEST_CELL = 120
+_WIDEST_FACT = 1_000
 
 
 @dataclass(slots=True)
@@ -46,7 +47,8 @@ class Table:
 
     def add(self, *cells: object) -> None:
         """One more row."""
-        self.rows.append(tuple(one_line(str(cell), _WIDEST_CELL) for cell in cells))
+        widest = _WIDEST_CELL if self.columns else _WIDEST_FACT
+        self.rows.append(tuple(one_line(str(cell), widest) for cell in cells))
 
 
 def show(form: Format, messages: Sequence[Message], tables: Callable[[], Iterable[Table]]) -> None:
