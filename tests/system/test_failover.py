@@ -27,6 +27,11 @@ def shard_of(cluster: Cluster, name: str):
     return cluster.client.admin.shards().shards[number]
 
 
+def settled(cluster: Cluster) -> None:
+    """Both nodes lead: none of their shards moves by itself any more."""
+    eventually(lambda: len({each.node for each in cluster.client.admin.shards().shards}) == 2)
+
+
 @contextmanager
 def frozen_when_it_returns(cluster: Cluster, name: str, dead: psutil.Process):
     """Stops the successor of a dead process at its birth, so that it cannot take part."""
@@ -53,9 +58,10 @@ def test_another_node_takes_over_and_the_run_finishes(mortal, tmp_path):
     definition = chain(fresh("survivor"), 12, 0.25)
     name = definition["dag"]
     mortal.mainspring("dag", "apply", write(tmp_path, definition))
-    before = shard_of(mortal, name)
+    settled(mortal)
     run = mortal.client.runs.trigger(name).name
     eventually(lambda: len(mortal.entries(run)) >= 4)
+    before = shard_of(mortal, name)
 
     leader = mortal.up.child(before.node)
     leader.kill()

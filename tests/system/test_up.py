@@ -8,11 +8,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from mainspring.ledger import check_ledger, read_ledger
 from mainspring.v1 import run_pb2
 
 from controlplane.embedded.etcd import is_free
-from tests.system.dags import dag, process_task, write
-from tests.system.up import Up, mainspring, running
+from tests.system.dags import chain, dag, edges_of, process_task, write
+from tests.system.up import Up, eventually, mainspring, running
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,14 @@ def test_clients_find_it_by_its_folder(cluster):
     assert stat.S_IMODE(Path(said["token_file"]).stat().st_mode) == 0o600
 
 
-def test_all_shards_are_led_and_both_nodes_lead_some(cluster):
+def test_all_shards_are_led_and_they_spread_over_the_nodes(cluster):
     with cluster.client() as client:
         shards = client.admin.shards().shards
-        assert len(shards) == 3
-        assert {shard.epoch for shard in shards} == {1}, "a shard was handed over while it booted"
-        assert {shard.node for shard in shards} <= {"node-1", "node-2"}
+        assert [shard.name for shard in shards] == ["shards/0", "shards/1", "shards/2"]
+        assert all(shard.epoch >= 1 for shard in shards)
+        eventually(
+            lambda: {shard.node for shard in client.admin.shards().shards} == {"node-1", "node-2"}
+        )
         assert [agent.connected for agent in client.admin.agents().agents] == [True]
 
 
@@ -97,6 +100,39 @@ def test_it_stops_cleanly_and_starts_again_with_everything(tmp_path, number):
         logs = b"".join(piece.data for piece in client.runs.logs(before.name, "one"))
         assert logs == b"it was me\n"
         assert trigger(again, "kept").state == run_pb2.RUN_STATE_SUCCEEDED
+
+
+def test_a_run_goes_on_after_a_restart(tmp_path):
+    ledger = tmp_path / "ledger"
+    flags = ("--shards=2", "--capacity=8", f"--task-env=MAINSPRING_LEDGER={ledger}")
+    definition = chain("going", 8, 0.3)
+    for task in definition["tasks"]:
+        task["retry"] = {"max_attempts": 3, "initial_backoff": "10ms"}
+    up = Up(tmp_path / "data", *flags)
+    up.start()
+    up.wait_ready()
+    assert mainspring(up.data, "dag", "apply", write(tmp_path, definition)).returncode == 0
+    with up.client() as client:
+        run = client.runs.trigger("going").name
+        eventually(lambda: ledger.exists() and len(ledger.read_text().splitlines()) >= 3)
+    assert up.stop() == 0
+
+    with running(up.data, *flags, port=up.port) as again, again.client() as client:
+        assert client.runs.wait(run, timeout_s=30).state == run_pb2.RUN_STATE_SUCCEEDED
+    report = check_ledger(read_ledger(ledger), edges_of(definition))
+    assert report.clean, report
+    assert report.finished == 8
+
+
+def test_a_killed_one_takes_its_processes_along_and_starts_again(tmp_path):
+    up = Up(tmp_path / "data", "--shards=1", "--agents=1")
+    up.start()
+    up.wait_ready()
+    assert up.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert up.left() == []
+    assert (up.data / "client.json").exists()
+    with running(up.data, port=up.port) as again, again.client() as client:
+        assert [shard.epoch for shard in client.admin.shards().shards] == [2]
 
 
 def test_another_number_of_shards_is_refused_with_the_number(tmp_path):
