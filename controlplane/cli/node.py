@@ -197,7 +197,7 @@ class NodeProcess:
         logs = LogService(api, pictures, LogStore(self._settings.objects), leading.hub.tails, clock)
         return Servicers(
             dags=DagServicer(DagService(api, self._commands, clock)),
-            runs=RunServicer(runs, WatchService(pictures, runs, clock), logs),
+            runs=RunServicer(runs, WatchService(pictures, runs, leading.news, clock), logs),
             admin=AdminServicer(ClusterService(api, leading.fleet, membership, self._server)),
             node=NodeServicer(leading.leaderships, self._stats),
         )

@@ -17,7 +17,7 @@ and that a source which failed alone is set aside, once. Does not know who else 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -32,6 +32,7 @@ from controlplane.leader.committer import Committer
 from controlplane.leader.inbox import Inbox
 from controlplane.leader.loop import LeaderLoop, LoopParts
 from controlplane.leader.mailbox import Mailbox
+from controlplane.leader.news import RunNews
 from controlplane.leader.patience import GivenUp, Patience
 from controlplane.leader.recovery import compiled_rows
 from controlplane.leader.times import LeaderTimes
@@ -72,6 +73,7 @@ class Surroundings:
     entropy: Entropy
     stats: Stats
     times: LeaderTimes
+    news: RunNews = field(default_factory=RunNews)
 
 
 class Leadership:
@@ -149,6 +151,7 @@ class Leadership:
             return await self._lead(claim, core, sent_ms, before)
         finally:
             around.speaker.withdraw(claim)
+            around.news.withdraw(self.shard)
             around.fleet.forget(self.shard)
             self._inbox = self._mailbox = self._committer = None
             self._since_ms = around.clock.now().mono_ms
@@ -173,9 +176,11 @@ class Leadership:
             around.entropy,
             around.stats,
             self._patience,
+            around.news,
         )
         loop = self._loop_after(before, claim, parts)
         around.speaker.lead(claim, mailbox, committer)
+        around.news.lead(self.shard)
         async with asyncio.TaskGroup() as group:
             looking = group.create_task(inbox.run())
             try:

@@ -10,7 +10,7 @@ Each turn of it:
 4. Drops what came from sessions that have ended, and lets the core decide (`core.step`).
 5. Commits the rows in one fenced transaction. Without rows there is no commit, unless a fence is
    due, or the last one is too old to speak on.
-6. Speaks: messages to agents, answers to callers who wait for commands.
+6. Speaks: messages to agents, answers to callers who wait for commands, news of runs.
 
 Promises: nothing is said of what is not known to be committed, and nothing at all when the last
 fence was sent too long ago: another may lead since. When a batch is known not to be stored, memory
@@ -36,6 +36,7 @@ from controlplane.leader.claim import Claim, LeaderClock, Speaker
 from controlplane.leader.committer import Committer
 from controlplane.leader.inbox import Inbox
 from controlplane.leader.mailbox import Delivery, Mailbox, Source
+from controlplane.leader.news import RunNews
 from controlplane.leader.patience import GivenUp, Patience
 from controlplane.leader.recovery import compiled
 from controlplane.store.errors import BatchRefused, Deposed, StoreUnavailable
@@ -87,6 +88,7 @@ class LoopParts(NamedTuple):
     entropy: Entropy
     stats: Stats
     patience: Patience
+    news: RunNews
 
 
 class LeaderLoop:
@@ -111,6 +113,7 @@ class LeaderLoop:
         self._entropy = parts.entropy
         self._stats = parts.stats
         self._patience = parts.patience
+        self._news = parts.news
         self._caution = caution
         self._aside = aside
         self._to_quarantine: list[tuple[int | str, str]] = []
@@ -245,6 +248,7 @@ class LeaderLoop:
     def _speak(self, effects: Effects, deliveries: Iterable[Delivery], events: int) -> None:
         """Step 6."""
         writes = effects.writes
+        self._news.publish(writes)
         if writes.applied:
             self._inbox.done(row.command for row in writes.applied)
         if effects.messages:

@@ -16,6 +16,7 @@ from controlplane.core.fleet.placement import Fleet
 from controlplane.leader.claim import LeaderClock
 from controlplane.leader.leadership import LeaderStore, Surroundings
 from controlplane.leader.leaderships import Leaderships
+from controlplane.leader.news import RunNews
 from controlplane.leader.sessions.hub import SessionHub
 from controlplane.leader.sessions.roster import AgentRows, Roster
 from controlplane.leader.sessions.servicer import AgentSessions
@@ -41,6 +42,7 @@ class LeadingNode:
     ) -> None:
         self.fleet = Fleet()
         self.leaderships = Leaderships()
+        self.news = RunNews()
         self.hub = SessionHub(me.node, self.fleet, Roster(agents), clock, stats)
         self.sessions = AgentSessions(self.hub, clock, stats)
         self.coordination = NodeCoordination(settings, me, shards=shards, listener=self.leaderships)
@@ -55,6 +57,7 @@ class LeadingNode:
             entropy,
             stats,
             times or LeaderTimes(lease_ttl_ms=settings.lease_ttl_ms),
+            self.news,
         )
         self.coordination.membership.add_listener(self._tell_peers)
 

@@ -33,6 +33,7 @@ from controlplane.core.fleet.placement import Fleet
 from controlplane.core.shard.shard import Shard
 from controlplane.core.states import AttemptState
 from controlplane.core.types import DagKey, Resources
+from controlplane.leader.news import RunNews
 from controlplane.objectstore.logs import LogPiece, LogStore
 from controlplane.services.cluster import ClusterService, Server
 from controlplane.services.dags import DagService
@@ -204,7 +205,7 @@ class World:
         pictures = Pictures(api, Versions(api))
         notices = Notices(api, self.store.shards, rooms, members)
         runs = RunService(api, inbox, pictures, notices, clock, EntropySource())
-        watches = WatchService(pictures, runs, clock)
+        watches = WatchService(pictures, runs, RunNews(), clock)
         logs = LogService(api, pictures, LogStore(f"file://{self.folder}"), self.tails, clock)
         server = Server("0.0", "test", NODE, SHARDS)
         return Servicers(

@@ -26,6 +26,7 @@ from controlplane.leader.committer import Committer
 from controlplane.leader.inbox import Inbox
 from controlplane.leader.loop import LeaderLoop, LoopParts
 from controlplane.leader.mailbox import Mailbox
+from controlplane.leader.news import RunNews
 from controlplane.leader.patience import Patience
 from controlplane.leader.times import LeaderTimes
 from controlplane.store.records import ShardState
@@ -267,6 +268,7 @@ class Shell:
             CountedIds(),
             self.stats,
             self.patience,
+            RunNews(),
         )
         self.loop = LeaderLoop(CLAIM, parts, **more)
 
