@@ -17,11 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from google.protobuf.timestamp_pb2 import Timestamp
 from mainspring.cli.progress import progress
 from mainspring.client.client import Client
 from mainspring.client.states import FINAL_RUN_STATES
@@ -43,6 +44,7 @@ class Outcome:
     makespan_s: float
     critical_path_s: float
     hops_ms: list[float]
+    assigns_ms: list[float]
 
     @property
     def good(self) -> bool:
@@ -124,6 +126,7 @@ def run(client: Client, spec: dag_pb2.DagSpec, ledger: Path) -> Outcome:
             shown.update(step)
             state = step.run.state
     assert state in FINAL_RUN_STATES
+    attempts = client.runs.attempts(name).attempts
     entries = read_ledger(ledger)
     edges = [(parent, task.task) for task in spec.tasks for parent in task.depends_on]
     return Outcome(
@@ -131,7 +134,8 @@ def run(client: Client, spec: dag_pb2.DagSpec, ledger: Path) -> Outcome:
         check_ledger(entries, edges, tasks=[task.task for task in spec.tasks]),
         makespan_ns(entries) / 1e9,
         critical_path_s(spec),
-        hops_ms(client.runs.attempts(name).attempts, edges),
+        since_parents_ms(attempts, edges, lambda child: child.start_time),
+        since_parents_ms(attempts, edges, lambda child: child.assign_time),
     )
 
 
@@ -148,15 +152,19 @@ def critical_path_s(spec: dag_pb2.DagSpec) -> float:
     return max(ends.values())
 
 
-def hops_ms(attempts: Sequence[run_pb2.Attempt], edges: list[tuple[str, str]]) -> list[float]:
-    """Start of each child minus the latest end of its parents, on the agents' clocks."""
+def since_parents_ms(
+    attempts: Sequence[run_pb2.Attempt],
+    edges: list[tuple[str, str]],
+    moment: Callable[[run_pb2.Attempt], Timestamp],
+) -> list[float]:
+    """A moment of each child minus the latest end of its parents, in order of size."""
     by_task = {attempt.name.split("/")[5]: attempt for attempt in attempts}
     parents: dict[str, list[str]] = {}
     for parent, child in edges:
         parents.setdefault(child, []).append(parent)
     return sorted(
         (
-            by_task[child].start_time.ToNanoseconds()
+            moment(by_task[child]).ToNanoseconds()
             - max(by_task[name].end_time.ToNanoseconds() for name in names)
         )
         / 1e6
@@ -165,21 +173,25 @@ def hops_ms(attempts: Sequence[run_pb2.Attempt], edges: list[tuple[str, str]]) -
     )
 
 
-def quantile(ordered: list[float], share: float) -> float:
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("nan")
+def quantiles(ordered: list[float]) -> str:
+    """The median and the 99th percentile."""
+    if not ordered:
+        return "none"
+    p50, p99 = (ordered[int((len(ordered) - 1) * share)] for share in (0.5, 0.99))
+    return f"{p50:.1f} / {p99:.1f} ms"
 
 
 def print_outcome(spec: dag_pb2.DagSpec, outcome: Outcome, left: list[int]) -> None:
     """The figures, one a line."""
     report = outcome.report
-    p50, p99 = quantile(outcome.hops_ms, 0.5), quantile(outcome.hops_ms, 0.99)
     over = outcome.makespan_s / outcome.critical_path_s if outcome.critical_path_s else 1.0
     rows = (
         ("run", run_pb2.RunState.Name(outcome.state).removeprefix("RUN_STATE_").lower()),
         ("tasks run", f"{report.finished} of {len(spec.tasks)}"),
         ("makespan", f"{outcome.makespan_s:.2f} s"),
         ("critical path", f"{outcome.critical_path_s:.2f} s (the makespan is {over:.2f} of it)"),
-        ("hop p50 / p99", f"{p50:.1f} / {p99:.1f} ms"),
+        ("hop p50 / p99", f"{quantiles(outcome.hops_ms)}, parent ended to child started"),
+        ("of that", f"{quantiles(outcome.assigns_ms)}, parent ended to child assigned"),
         ("started twice", str(len(report.started_twice))),
         ("lost", str(len(report.lost))),
         ("out of order", str(len(report.out_of_order))),

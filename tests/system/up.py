@@ -141,6 +141,14 @@ class Up:
         whole = psutil.Process(self.pid)
         self._seen |= {each.pid: each for each in (whole, *whole.children(recursive=True))}
 
+    def command_lines(self) -> list[str]:
+        """Those of all its processes that live now."""
+        lines = []
+        for each in psutil.Process(self.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # one that ended meanwhile
+                lines.append(" ".join(each.cmdline()))
+        return lines
+
     def child(self, name: str) -> psutil.Process:
         """The process of a node or an agent, by its name."""
         for each in psutil.Process(self.pid).children(recursive=True):
