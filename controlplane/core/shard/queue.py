@@ -8,7 +8,7 @@ are no longer ready are dropped when they are met. Does not know agents.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nsmallest
 from typing import NamedTuple, TypeAlias
 
 from controlplane.core.run.run import Run
@@ -24,16 +24,23 @@ Shape: TypeAlias = tuple[int, int]
 _READY = TaskState.READY
 
 
-class Want(NamedTuple):
-    """Ready tasks without a place: sum and largest of their requests, number, age of the oldest."""
+# How many shapes a Want names at the most: the oldest ones, since grants go to the oldest.
+SHAPES_WANTED = 64
 
-    amount: Resources
-    largest: Resources
+
+class ShapeWant(NamedTuple):
+    """Ready tasks of one request that found no place: how many, and since when the oldest waits."""
+
+    request: Resources
     tasks: int
     oldest_us: int
 
 
-NO_WANT = Want(Resources(), Resources(), 0, 0)
+# By shape, because an agent is asked only for what it could hold: one request that fits nowhere
+# must not speak for the others. The oldest comes first.
+Want: TypeAlias = tuple[ShapeWant, ...]
+
+NO_WANT: Want = ()
 
 
 class ReadyQueue:
@@ -76,8 +83,7 @@ class ReadyQueue:
                 heappush(heads, (heap[0], shape))
             else:
                 del self._shapes[shape]
-            run = head[3]
-            if run.tasks[head[4]] == _READY and run.state in STARTING_RUN:
+            if _is_current(head):
                 return head
         return None
 
@@ -87,19 +93,30 @@ class ReadyQueue:
         self._insert(entry)
 
     def want(self) -> Want:
-        """What the parked tasks would use; entries out of date count until they are met."""
+        """What the parked tasks would use.
+
+        A shape whose first entries are out of date has lost them first; those behind others count
+        until they are met.
+        """
         if not self._parked:
             return NO_WANT
-        waiting = [(shape, self._shapes[shape]) for shape in self._parked]
-        cpu = sum(shape[0] * len(heap) for shape, heap in waiting)
-        memory = sum(shape[1] * len(heap) for shape, heap in waiting)
-        largest = Resources(
-            max(shape[0] for shape, _ in waiting), max(shape[1] for shape, _ in waiting)
+        for shape in list(self._parked):
+            self._drop_outdated(shape)
+        oldest = nsmallest(
+            SHAPES_WANTED, ((self._shapes[shape][0][1], shape) for shape in self._parked)
         )
-        oldest_us = min(heap[0][1] for _, heap in waiting)
-        return Want(
-            Resources(cpu, memory), largest, sum(len(heap) for _, heap in waiting), oldest_us
+        return tuple(
+            ShapeWant(Resources(*shape), len(self._shapes[shape]), ready_us)
+            for ready_us, shape in oldest
         )
+
+    def _drop_outdated(self, shape: Shape) -> None:
+        heap = self._shapes[shape]
+        while heap and not _is_current(heap[0]):
+            heappop(heap)
+        if not heap:
+            del self._shapes[shape]
+            self._parked.discard(shape)
 
     def _insert(self, entry: Entry) -> None:
         shape = _shape_of(entry)
@@ -109,6 +126,12 @@ class ReadyQueue:
         heappush(heap, entry)
         if heap[0] is entry and shape not in self._parked:
             heappush(self._heads, (entry, shape))
+
+
+def _is_current(entry: Entry) -> bool:
+    """Whether its task still looks for a place."""
+    run = entry[3]
+    return run.tasks[entry[4]] == _READY and run.state in STARTING_RUN
 
 
 def _shape_of(entry: Entry) -> Shape:

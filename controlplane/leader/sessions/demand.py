@@ -12,39 +12,33 @@ from collections.abc import Iterable
 from mainspring.agent.v1 import session_pb2 as pb
 
 from controlplane.codec.agents import capacity
-from controlplane.core.shard.queue import NO_WANT, Want
+from controlplane.core.shard.queue import Want
 from controlplane.core.types import Resources
 
 _AGE_STEP_US = 1_000_000
 
 
-def merged(wants: Iterable[Want]) -> Want:
-    """The sum of what shards want, the largest single request and the oldest."""
-    real = [want for want in wants if want.tasks]
-    if not real:
-        return NO_WANT
-    largest = Resources(
-        max(want.largest.cpu_millis for want in real),
-        max(want.largest.memory_bytes for want in real),
-    )
-    amount = sum((want.amount for want in real), Resources())
-    oldest_us = min(want.oldest_us for want in real)
-    return Want(amount, largest, sum(want.tasks for want in real), oldest_us)
+def demand_of(wants: Iterable[Want], whole: Resources) -> pb.Demand:
+    """The demand of all shards on one agent, whose whole capacity is given.
 
-
-def demand_of(want: Want, whole: Resources) -> pb.Demand:
-    """The demand on one agent, whose whole capacity is given; none if it could not fit any."""
-    if not want.tasks or not want.largest.fits(whole):
+    Only requests that the agent could hold count: a task that fits nowhere, or only on a larger
+    agent, must not keep the others from being granted room.
+    """
+    fitting = [shape for want in wants for shape in want if shape.request.fits(whole)]
+    if not fitting:
         return pb.Demand()
-    amount = Resources(
-        min(want.amount.cpu_millis, whole.cpu_millis),
-        min(want.amount.memory_bytes, whole.memory_bytes),
+    cpu = sum(shape.request.cpu_millis * shape.tasks for shape in fitting)
+    memory = sum(shape.request.memory_bytes * shape.tasks for shape in fitting)
+    largest = Resources(
+        max(shape.request.cpu_millis for shape in fitting),
+        max(shape.request.memory_bytes for shape in fitting),
     )
+    amount = Resources(min(cpu, whole.cpu_millis), min(memory, whole.memory_bytes))
     return pb.Demand(
         amount=capacity(amount),
-        largest=capacity(want.largest),
-        count=want.tasks,
-        oldest_ready_us=want.oldest_us,
+        largest=capacity(largest),
+        count=sum(shape.tasks for shape in fitting),
+        oldest_ready_us=min(shape.oldest_us for shape in fitting),
     )
 
 

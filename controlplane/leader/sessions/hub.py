@@ -25,7 +25,7 @@ from controlplane.core.shard.queue import NO_WANT, Want
 from controlplane.core.types import Resources
 from controlplane.leader.claim import Batches, Claim, LeaderClock
 from controlplane.leader.mailbox import Delivery, Mailbox, Source
-from controlplane.leader.sessions.demand import demand_of, differs, merged
+from controlplane.leader.sessions.demand import demand_of, differs
 from controlplane.leader.sessions.roster import Roster
 from controlplane.leader.sessions.session import Refused, Session, greeted
 from controlplane.leader.sessions.tails import Tails
@@ -300,7 +300,7 @@ class SessionHub:
                 led.mailbox.nudge()
 
     def _want(self, shard: int, want: Want) -> None:
-        if want.tasks:
+        if want:
             self._wants[shard] = want
         else:
             self._wants.pop(shard, None)
@@ -314,10 +314,10 @@ class SessionHub:
     def _tell_demand(self) -> None:
         """An agent whose whole capacity is granted already has nothing to add."""
         self._demanding = None
-        want = merged(self._wants.values())
         for agent, session in self._sessions.items():
             whole = self._fleet.room(agent).granted == session.capacity
-            demand = demand_of(NO_WANT if whole else want, session.capacity)
+            wants = () if whole else self._wants.values()
+            demand = demand_of(wants, session.capacity)
             if differs(session.told, demand, regranted=session.regranted):
                 session.told, session.regranted = demand, False
                 session.outbox.demand(demand)

@@ -6,7 +6,7 @@ from mainspring.agent.v1 import session_pb2 as pb
 from controlplane.core.effects import AssignMessage, CancelMessage, ResultAckMessage
 from controlplane.core.events import AgentGone, Finished, Inventory, Rejected, Started
 from controlplane.core.fleet.placement import Fleet
-from controlplane.core.shard.queue import NO_WANT, Want
+from controlplane.core.shard.queue import NO_WANT, ShapeWant
 from controlplane.core.types import Resources
 from controlplane.leader.claim import Claim
 from controlplane.leader.mailbox import Mailbox
@@ -271,8 +271,8 @@ async def test_unused_room_is_given_back():
     assert desk.fleet.room("a-1").granted == Resources(3_000, 1)
 
 
-def want(cpu=2_000, tasks=2):
-    return Want(Resources(cpu, 0), Resources(1_000, 0), tasks, 5)
+def want(cpu=1_000, tasks=2):
+    return (ShapeWant(Resources(cpu, 0), tasks, 5),)
 
 
 @virtual
@@ -281,10 +281,10 @@ async def test_demand_goes_to_agents_that_have_more_to_give():
     part, whole = await desk.open(agent="p"), await desk.open(agent="w")
     desk.receive(part, grant=pb.Grant(number=1, amount=pb.Capacity(cpu_millis=1_000)))
     desk.receive(whole, grant=pb.Grant(number=1, amount=CAPACITY))
-    desk.hub.stepped(0, want(2_000))
-    desk.hub.stepped(0, want(2_001))
+    desk.hub.stepped(0, want(1_000))
+    desk.hub.stepped(0, want(1_001))
     frame = await told(part)
-    assert (frame.demand.amount.cpu_millis, frame.demand.count) == (2_001, 2)
+    assert (frame.demand.amount.cpu_millis, frame.demand.count) == (2_002, 2)
     assert not (await told(whole)).HasField("demand")
     desk.hub.stepped(0, NO_WANT)
     assert (await told(part)).HasField("demand")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controlplane.core.run.run import Run
-from controlplane.core.shard.queue import NO_WANT, ReadyQueue, Want
+from controlplane.core.shard.queue import NO_WANT, ReadyQueue, ShapeWant
 from controlplane.core.states import RunEvent, RunState, TaskEvent
 from controlplane.core.types import RunCause, RunKey
 from tests.unit.core.bench import cores, dag
@@ -147,4 +147,20 @@ def test_what_is_parked_is_wanted():
     waiting.push("c", at=20)
     waiting.push("d", at=40)
     waiting.park(), waiting.park(), waiting.park()
-    assert waiting.queue.want() == Want(cores(8, 10), cores(4, 8), 4, 10)
+    assert waiting.queue.want() == (
+        ShapeWant(cores(4, 2), 1, 10),
+        ShapeWant(cores(2, 8), 1, 20),
+        ShapeWant(cores(1), 2, 30),
+    )
+
+
+def test_what_is_out_of_date_is_not_wanted():
+    waiting = Waiting(requests={"b": cores(4)})
+    waiting.push("a", "b", "c")
+    waiting.park(), waiting.park()
+    waiting.run.move(waiting.names.index("b"), TaskEvent.CANCEL)
+    assert waiting.queue.want() == (ShapeWant(cores(1), 2, 0),)
+    waiting.run.change(RunEvent.CANCEL)
+    assert waiting.queue.want() == NO_WANT
+    waiting.queue.begin()
+    assert waiting.all() == []

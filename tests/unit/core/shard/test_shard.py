@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from controlplane.core.run import run as run_module
+from controlplane.core.shard.queue import NO_WANT, ShapeWant
 from controlplane.core.shard.shard import ATTEMPT_IDS_KEPT, RUN_KEYS_KEPT, TOP_UP
 from controlplane.core.states import RUN_TRANSITIONS, TASK_TRANSITIONS, AttemptState
-from controlplane.core.types import Resources
 from tests.unit.core.bench import ShardBench, cores, dag, retries
 
 
@@ -60,10 +60,9 @@ def test_live_runs_and_attempts_are_counted():
 def test_what_is_wanted_is_what_found_no_place():
     bench = ShardBench()
     bench.start(dag({"a": "", "b": ""}))
-    want = bench.shard.want
-    assert (want.amount, want.tasks, want.oldest_us) == (cores(2), 2, bench.now.wall_us)
+    assert bench.shard.want == (ShapeWant(cores(1), 2, bench.now.wall_us),)
     bench.agent()
-    assert bench.shard.want.amount == Resources()
+    assert bench.shard.want == NO_WANT
 
 
 def test_a_version_that_is_not_the_current_one_is_not_kept():
