@@ -165,12 +165,16 @@ class AgentCore:
         if self._stop_at_ms is None:
             self._stop_at_ms = turn.now.mono_ms + STOP_LIMIT_MS
             self.work.stop(turn)
+            self.grants.drain()
 
     def _maybe_exit(self, stop_at_ms: int, turn: Turn) -> None:
-        """Ends when all is over and told, or there is nobody to tell, or the time is up."""
+        """Ends when all is over and told and no node can assign any more, so that nothing is lost
+        on its way here; or when there is nobody to tell, or the time is up.
+        """
         attempts = self.work.attempts
         told = not len(attempts) or not self.sessions.welcomed()
-        if (told and not attempts.unfinished) or turn.now.mono_ms >= stop_at_ms:
+        over = told and not attempts.unfinished and self.grants.drained()
+        if over or turn.now.mono_ms >= stop_at_ms:
             turn.act(Exit())
 
     def _give_up(self, link: Link, reason: str, turn: Turn) -> None:

@@ -43,7 +43,7 @@ class Stop(enum.Enum):
 
     CANCELLED = Outcome.CANCELLED
     TIMED_OUT = Outcome.TIMED_OUT
-    AGENT_STOPPED = Outcome.FAILED
+    AGENT_STOPPED = Outcome.LOST
 
 
 @dataclass(slots=True)
@@ -236,7 +236,7 @@ def _explanation(attempt: Attempt) -> str:
     if attempt.stop is Stop.TIMED_OUT:
         assert attempt.assign.spec is not None, "only what has a specification has a timeout"
         return f"killed at its timeout of {attempt.assign.spec.timeout_ms} ms"
-    return "killed because the agent was stopped" if attempt.stop is Stop.AGENT_STOPPED else ""
+    return "its agent was stopped" if attempt.stop is Stop.AGENT_STOPPED else ""
 
 
 def _short(message: str) -> str:

@@ -63,6 +63,7 @@ class Outcome(enum.IntEnum):
     FAILED = 2
     TIMED_OUT = 3
     CANCELLED = 4
+    LOST = 5
 
 
 class RejectReason(enum.IntEnum):

@@ -29,7 +29,7 @@ from controlplane.embedded.race import first_end
 from controlplane.embedded.supervision import Say, Supervised
 
 READY_DEADLINE_S = 60.0
-AGENT_GRACE_S = 1.5
+AGENT_GRACE_S = 2.8  # an agent gives its tasks 1.5 s, and itself 2.5 s
 NODE_GRACE_S = 1.5
 _READY_POLL_S = 0.01
 _LISTENS_DEADLINE_S = 1.0

@@ -333,18 +333,20 @@ async def test_a_stop_ends_what_runs_and_reports_it(session: Session, agent: Age
     session.assign(ID, shell("trap '' TERM; sleep 60", grace_ms=60_000))
     await session.next("started")
     agent.terminate()
+    await session.give_back()
     session.assign(OTHER_ID, shell("true"))
     rejected = await session.next("rejected")
     assert (rejected.attempt_id, rejected.reason) == (OTHER_ID, pb.REJECT_REASON_STOPPING)
     result = await session.next("results", attempt_id=ID)
-    assert (result.outcome, result.signal) == (pb.OUTCOME_FAILED, signal.SIGKILL)
-    assert result.message == "killed because the agent was stopped"
+    assert (result.outcome, result.signal) == (pb.OUTCOME_LOST, signal.SIGKILL)
+    assert result.message == "its agent was stopped"
     session.acknowledge(ID)
     assert await agent.exit_code(4) == 0
 
 
 async def test_an_idle_agent_stops_at_once(session: Session, agent: AgentProcess):
     agent.terminate()
+    await session.give_back()
     assert await agent.exit_code(2) == 0
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from agent.core import entries, events
 from agent.core.actions import Exit, Kill, Refused, Signal, Spawn
 from agent.core.agent import STOP_LIMIT_MS
+from agent.core.grants import RECALL_PAUSE_MS
 from agent.core.types import Amount, Outcome, RefusalReason, RejectReason
 from agent.core.work import STOP_GRACE_MS
 from tests.unit.agent.core.driver import (
@@ -70,9 +71,25 @@ def test_room_is_made_before_it_is_used():
     assert driver.said("h:2") == [entries.Grant(2, cores(1))]
 
 
-def test_an_idle_agent_stops_at_once():
-    driver, _ = connected()
+def test_an_idle_agent_stops_once_its_node_has_given_everything_back():
+    driver, stream = connected()
     driver.handle(STOP)
+    assert driver.said("h:1") == [entries.Recall(1, cores(4))]
+    assert driver.did(Exit) == []
+    driver.frame(stream, release=entries.Release(1, cores(4)))
+    assert driver.last == [Exit()]
+
+
+def test_a_stop_waits_for_an_assignment_that_crosses_it():
+    driver, stream = connected()
+    driver.handle(STOP)
+    driver.frame(stream, release=entries.Release(1, cores(3)))
+    assert driver.last == []
+    driver.assign(stream, assignment(1))
+    assert [r.reason for r in driver.said("h:1")] == [RejectReason.STOPPING]
+    driver.tick(RECALL_PAUSE_MS)
+    assert driver.said("h:1", entries.Recall) == [entries.Recall(1, cores(1))]
+    driver.frame(stream, release=entries.Release(1, cores(1)))
     assert driver.last == [Exit()]
 
 
@@ -107,8 +124,10 @@ def test_a_stop_ends_when_all_results_are_acknowledged():
     driver.handle(STOP)
     driver.handle(STOP)
     driver.exit(1, -1, 15)
-    message = "killed because the agent was stopped"
-    assert driver.result() == (Outcome.FAILED, -1, 15, message)
+    assert driver.result() == (Outcome.LOST, -1, 15, "its agent was stopped")
+    assert driver.said("h:1", entries.Grant) == [entries.Grant(2, cores(3))]
+    assert driver.said("h:1", entries.Recall) == [entries.Recall(2, cores(3))]
+    driver.frame(stream, release=entries.Release(2, cores(3)))
     assert driver.did(Exit) == []
     driver.frame(stream, result_acks=(attempt_id(1),))
     assert driver.last == [Exit()]

@@ -48,7 +48,7 @@ def test_an_attempt_that_is_over_or_dropped_is_not_spawned():
         (None, -1, Outcome.FAILED, ""),
         (Stop.CANCELLED, -1, Outcome.CANCELLED, ""),
         (Stop.TIMED_OUT, 0, Outcome.TIMED_OUT, "killed at its timeout of 70 ms"),
-        (Stop.AGENT_STOPPED, -1, Outcome.FAILED, "killed because the agent was stopped"),
+        (Stop.AGENT_STOPPED, -1, Outcome.LOST, "its agent was stopped"),
     ],
 )
 def test_the_outcome_follows_from_the_stop_and_the_status(stop, code, outcome, message):

@@ -293,3 +293,30 @@ def test_whatever_happens_the_capacity_is_not_exceeded(steps: list[tuple]):
     world = World()
     for step in steps:
         world.apply(step)
+
+
+def test_draining_takes_everything_back_and_gives_nothing_more():
+    grants = shared()
+    occupy(grants, "a", 1)
+    grants.demand("b", demand(2, 10))
+    grants.drain()
+    assert grants.settle(0) == [("a", Recall(1, cores(3)))]
+    assert grants.settle(0) == []
+    grants.release("a", Release(1, cores(2)), 0)
+    assert grants.settle(0) == []
+    assert grants.next_deadline() == RECALL_PAUSE_MS
+    assert grants.settle(RECALL_PAUSE_MS) == [("a", Recall(1, cores(1)))]
+    grants.release("a", Release(1, cores(1)), RECALL_PAUSE_MS)
+    assert not grants.drained()
+    grants.finish("a", CORE)
+    assert grants.settle(RECALL_PAUSE_MS) == [("a", Grant(2, NOTHING))]
+    assert grants.drained()
+
+
+def test_with_nobody_connected_there_is_nothing_to_drain():
+    grants = Grants(cores(4))
+    grants.drain()
+    assert grants.drained()
+    grants.connect("a")
+    assert grants.settle(0) == [("a", Grant(1, NOTHING))]
+    assert grants.drained()
