@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 
 from controlplane.codec.durations import MICROS_PER_S
 from controlplane.codec.runs import RunView
-from controlplane.core.states import RunState
+from controlplane.core.states import RunState, TaskState
 from controlplane.core.types import Resources
+from controlplane.services import delays
 from controlplane.services.pictures import Picture
 from controlplane.services.ports import Membership, Rooms
 from controlplane.store.api import ApiStore
@@ -21,7 +22,6 @@ from controlplane.store.records import AgentItem, AttemptItem
 
 MOST_AGENTS = 1_000
 MOST_NOTICES = 20
-_GIB = 1 << 30
 
 
 class Notices:
@@ -51,6 +51,20 @@ class Notices:
             if picture.run.state == RunState.RUNNING:
                 found += self._of_requests(picture, ready, agents)
         return found[:MOST_NOTICES]
+
+    async def of_tasks(self, picture: Picture, numbers: list[int]) -> dict[int, str]:
+        """Why each of these task instances of a run waits, where it does."""
+        version, states = picture.version.compiled, picture.states
+        waiting = {each for each in numbers if states[each] == TaskState.WAITING}
+        found = delays.for_others(version, states, waiting) if waiting else {}
+        ready = [each for each in numbers if states[each] == TaskState.READY]
+        if ready and picture.run.state == RunState.RUNNING:
+            known = await self._store.list_agents("", MOST_AGENTS)
+            present = self._present({each.agent: each for each in known})
+            requests = {version.tasks[number].request for number in ready}
+            said = {request: delays.for_room(request, present) for request in requests}
+            found.update((each, said[version.tasks[each].request]) for each in ready)
+        return found
 
     async def _of_shard(self, shard: int) -> list[str]:
         state = await self._shards.read_shard(shard)
@@ -92,19 +106,23 @@ class Notices:
         if not ready:
             return
         if not any(room.connected for room in self._rooms.rooms()):
-            yield f"{len(ready):,} tasks are ready, and no agent has a session with this node"
-        rooms = [Resources(each.cpu_millis, each.memory_bytes) for each in agents.values()]
+            are = "1 task is" if len(ready) == 1 else f"{len(ready):,} tasks are"
+            yield f"{are} ready, and {delays.NO_AGENT}"
+            return
         tasks = picture.version.compiled.tasks
         wanting: dict[Resources, list[str]] = defaultdict(list)
         for number in ready:
             wanting[tasks[number].request].append(tasks[number].task)
+        present = self._present(agents)
         for request, names in wanting.items():
-            if rooms and not any(request.fits(room) for room in rooms):
-                more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-                yield (
-                    f"task {names[0]}{more}: no known agent has {_amount(request)}; "
-                    f"the largest have {_amount(_largest(rooms))}"
-                )
+            if why := delays.for_room(request, present):
+                more = f" and {len(names) - 1:,} more:" if len(names) > 1 else ""
+                yield f"task {names[0]}{more} {why}"
+
+    def _present(self, agents: dict[str, AgentItem]) -> list[AgentItem]:
+        """The agents that could be given work now; all of them while none is connected."""
+        connected = {room.agent for room in self._rooms.rooms() if room.connected}
+        return [each for name, each in agents.items() if name in connected or not connected]
 
 
 def _attempts(picture: Picture, attempts: list[AttemptItem]) -> str:
@@ -114,16 +132,6 @@ def _attempts(picture: Picture, attempts: list[AttemptItem]) -> str:
     if len(attempts) == 1:
         return f"{said} stays live"
     return f"{said} and {len(attempts) - 1:,} more stay live"
-
-
-def _largest(rooms: list[Resources]) -> Resources:
-    return Resources(
-        max(room.cpu_millis for room in rooms), max(room.memory_bytes for room in rooms)
-    )
-
-
-def _amount(amount: Resources) -> str:
-    return f"{amount.cpu_millis / 1_000:g} cores and {amount.memory_bytes / _GIB:.3g} GiB"
 
 
 def _when(instant_us: int) -> str:

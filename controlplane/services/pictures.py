@@ -15,6 +15,7 @@ from controlplane.core.events import WaitRecord
 from controlplane.core.run.derive import derive, own_state
 from controlplane.core.states import AttemptState, RunState, TaskState
 from controlplane.core.types import DagKey, DagVersion, uuid_text
+from controlplane.services.delays import for_next_attempt
 from controlplane.services.errors import NotFound
 from controlplane.services.names import RunName
 from controlplane.services.versions import ReadVersion, Versions
@@ -176,11 +177,14 @@ def _task_view(
     due_us = wait.due_us if wait is not None and state == TaskState.BACKOFF else None
     if last is None:
         return TaskView(task, label, state, _unstarted_reason(state))
+    reason = "" if state == TaskState.SUCCEEDED else reason_of(last)
+    if due_us is not None:
+        reason = for_next_attempt(reason, last.number, due_us)
     return TaskView(
         task,
         label,
         state,
-        "" if state == TaskState.SUCCEEDED else reason_of(last),
+        reason,
         last.number,
         last.agent,
         last.started_us,

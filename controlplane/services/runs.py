@@ -147,8 +147,12 @@ class RunService:
             if number >= first and view.state in states
         )
         page = list(islice(matching, size + 1))
+        delays = await self._notices.of_tasks(found, [number for number, _ in page[:size]])
         return run_pb2.ListTaskInstancesResponse(
-            task_instances=[task_instance(run, view) for _, view in page[:size]],
+            task_instances=[
+                task_instance(run, view._replace(reason=view.reason or delays.get(number, "")))
+                for number, view in page[:size]
+            ],
             next_page_token=page_token(asked, [page[size][0]]) if len(page) > size else "",
         )
 
