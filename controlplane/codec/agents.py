@@ -23,6 +23,7 @@ _STATES = {
     session_pb2.OUTCOME_FAILED: AttemptState.FAILED,
     session_pb2.OUTCOME_TIMED_OUT: AttemptState.TIMED_OUT,
     session_pb2.OUTCOME_CANCELLED: AttemptState.CANCELLED,
+    session_pb2.OUTCOME_LOST: AttemptState.LOST,
 }
 
 

@@ -25,6 +25,7 @@ def result(**fields: object) -> session_pb2.Result:
         (session_pb2.OUTCOME_FAILED, AttemptState.FAILED),
         (session_pb2.OUTCOME_TIMED_OUT, AttemptState.TIMED_OUT),
         (session_pb2.OUTCOME_CANCELLED, AttemptState.CANCELLED),
+        (session_pb2.OUTCOME_LOST, AttemptState.LOST),
     ],
 )
 def test_an_outcome_is_a_state(outcome: session_pb2.Outcome.ValueType, state: AttemptState) -> None:

@@ -39,6 +39,8 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     """Killed at its timeout."""
     OUTCOME_CANCELLED: _Outcome.ValueType  # 4
     """Killed by a cancellation, or cancelled before its spawn."""
+    OUTCOME_LOST: _Outcome.ValueType  # 5
+    """Killed because its agent stopped, or not known to it: says nothing about the task."""
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """Outcome is how an attempt ended."""
@@ -53,6 +55,8 @@ OUTCOME_TIMED_OUT: Outcome.ValueType  # 3
 """Killed at its timeout."""
 OUTCOME_CANCELLED: Outcome.ValueType  # 4
 """Killed by a cancellation, or cancelled before its spawn."""
+OUTCOME_LOST: Outcome.ValueType  # 5
+"""Killed because its agent stopped, or not known to it: says nothing about the task."""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 class _RejectReason:
