@@ -30,6 +30,9 @@ from agent.core.work import Work
 
 # A stop takes no longer than this, whatever has not ended or was not acknowledged by then.
 STOP_LIMIT_MS = 2_500
+# After its last grants, which are of nothing, an agent stays this long to refuse the assignments
+# that were decided before: about as long as a node may take to commit and send them.
+FAREWELL_MS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class AgentCore:
         self.work = Work(config.incarnation, self.sessions, self.grants)
         self._tails = Tails()
         self._stop_at_ms: int | None = None
+        self._farewell_ms: int | None = None
         self._handlers: dict[type[object], Callable[..., None]] = {
             events.NodeConnected: self._on_connected,
             events.Frame: self._on_frame,
@@ -87,6 +91,7 @@ class AgentCore:
             self.sessions.next_deadline(),
             self.work.attempts.next_deadline(),
             self.grants.next_deadline(),
+            self._farewell_ms,
             self._stop_at_ms,
         )
         return min((d for d in deadlines if d is not None), default=None)
@@ -164,16 +169,19 @@ class AgentCore:
     def _on_stop(self, _event: events.StopRequested, turn: Turn) -> None:
         if self._stop_at_ms is None:
             self._stop_at_ms = turn.now.mono_ms + STOP_LIMIT_MS
+            self._farewell_ms = turn.now.mono_ms + FAREWELL_MS
+            self.grants.close()
             self.work.stop(turn)
-            self.grants.drain()
 
     def _maybe_exit(self, stop_at_ms: int, turn: Turn) -> None:
-        """Ends when all is over and told and no node can assign any more, so that nothing is lost
-        on its way here; or when there is nobody to tell, or the time is up.
+        """Ends when all is over and told and nothing is on its way here any more, or when there is
+        nobody to tell, or when the time is up.
         """
+        if self._farewell_ms is not None and turn.now.mono_ms >= self._farewell_ms:
+            self._farewell_ms = None
         attempts = self.work.attempts
-        told = not len(attempts) or not self.sessions.welcomed()
-        over = told and not attempts.unfinished and self.grants.drained()
+        told = not len(attempts) and self._farewell_ms is None
+        over = (told or not self.sessions.welcomed()) and not attempts.unfinished
         if over or turn.now.mono_ms >= stop_at_ms:
             turn.act(Exit())
 

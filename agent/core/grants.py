@@ -3,13 +3,13 @@
 Decides: how much of the capacity each node may have assigned at one time. One node connected: all.
 Several: what is free goes to demands, oldest first; then what others do not use is recalled; and a
 slot that comes free at a node whose own demand is younger, or absent, goes over to the oldest
-demand, so that a busy node cannot starve the others. An agent that stops gives nothing more and
-takes everything back in the same ways.
+demand, so that a busy node cannot starve the others. An agent that stops grants nothing from then
+on, whatever its nodes still use.
 
 Promises: the sum of what the nodes hold never exceeds the capacity. What a vanished node used stays
 charged until its attempts are over or adopted by another node. A grant is lowered only by the
-node's own Release, together with the Result whose slot it takes, or together with the move of
-attempts to another node.
+node's own Release, together with the Result whose slot it takes, together with the move of
+attempts to another node, or by the stop of the agent.
 
 Does not know: sessions and frames; a node is a name here.
 """
@@ -58,7 +58,7 @@ class Grants:
         self.capacity = capacity
         self._nodes: dict[str, Holding] = {}
         self._changed = False
-        self._draining = False
+        self._closed = False
 
     def held(self, node: str) -> Amount:
         """What a node holds: its grant, or, when it has vanished, what its attempts occupy."""
@@ -101,12 +101,12 @@ class Grants:
 
     def finish(self, node: str, request: Amount) -> None:
         """An attempt is over. Its slot stays with the node, unless an older demand waits."""
-        self._changed = self._changed or self._draining or len(self._nodes) > 1
+        self._changed = self._changed or len(self._nodes) > 1
         holding = self._holding(node)
         holding.running = holding.running.minus(request)
         holding.unacked = holding.unacked.plus(request)
         if holding.connected:
-            taken = request if self._draining else request.least(self._older_shortfall(node))
+            taken = request.least(self._older_shortfall(node))
             holding.grant = holding.grant.minus(taken)
         self._sweep(node)
 
@@ -156,13 +156,11 @@ class Grants:
         holding.told = holding.grant.minus(release.amount)
         holding.grant = holding.told.most(holding.running)
 
-    def drain(self) -> None:
-        """The agent stops: what is not used is recalled from all nodes, again and again."""
-        self._draining = self._changed = True
-
-    def drained(self) -> bool:
-        """Whether no node may assign anything, so that nothing is on its way either."""
-        return not any(holding.grant for _, holding in self._connected())
+    def close(self) -> None:
+        """The agent stops. Recalls would not do: what is refused is free again at its node, which
+        may assign it anew before the next recall comes.
+        """
+        self._closed = self._changed = True
 
     def settle(self, mono_ms: int) -> list[tuple[str, Grant | Recall]]:
         """Shares out what is free and returns what the nodes must be told."""
@@ -206,9 +204,11 @@ class Grants:
         return waiting[0].wanted if waiting and waiting[0] is not self._nodes[node] else NOTHING
 
     def _share_out(self, mono_ms: int) -> None:
-        if self._draining:
-            return
         connected, free = self._connected(), self._free()
+        if self._closed:
+            for _, holding in connected:
+                holding.grant = NOTHING
+            return
         if len(connected) == 1:
             holding = connected[0][1]
             holding.grant = holding.grant.plus(free)
@@ -234,12 +234,7 @@ class Grants:
     def _askable(self) -> Iterator[tuple[str, Holding, Amount]]:
         """Who could give back something that the oldest demand lacks, and how much."""
         waiting, connected = self._waiting(), self._connected()
-        if self._draining:
-            for name, holding in connected:
-                if (idle := holding.grant.minus(holding.running)) and not holding.recalled:
-                    yield name, holding, idle
-            return
-        if not waiting or len(connected) == 1:
+        if self._closed or not waiting or len(connected) == 1:
             return
         shortfall = waiting[0].wanted
         for name, holding in connected:

@@ -87,11 +87,6 @@ class Session:
         entry = pb.Assign(shard=shard, epoch=epoch, attempt_id=attempt_id, spec=encoded, **values)
         self.send(assigns=[entry])
 
-    async def give_back(self) -> None:
-        """Answers the recall of an agent that stops with all that it asks for."""
-        recall = await self.next("recall")
-        self.send(release=pb.Release(number=recall.number, amount=recall.amount))
-
     def acknowledge(self, attempt_id: bytes) -> None:
         self.send(result_acks=[pb.ResultAck(attempt_id=attempt_id)])
 

@@ -333,7 +333,7 @@ async def test_a_stop_ends_what_runs_and_reports_it(session: Session, agent: Age
     session.assign(ID, shell("trap '' TERM; sleep 60", grace_ms=60_000))
     await session.next("started")
     agent.terminate()
-    await session.give_back()
+    await session.next("grant", number=2, amount=pb.Capacity())
     session.assign(OTHER_ID, shell("true"))
     rejected = await session.next("rejected")
     assert (rejected.attempt_id, rejected.reason) == (OTHER_ID, pb.REJECT_REASON_STOPPING)
@@ -344,9 +344,13 @@ async def test_a_stop_ends_what_runs_and_reports_it(session: Session, agent: Age
     assert await agent.exit_code(4) == 0
 
 
-async def test_an_idle_agent_stops_at_once(session: Session, agent: AgentProcess):
+async def test_an_idle_agent_refuses_what_was_on_its_way_before_it_stops(
+    session: Session, agent: AgentProcess
+):
     agent.terminate()
-    await session.give_back()
+    await session.next("grant", number=2, amount=pb.Capacity())
+    session.assign(ID, shell("true"))
+    assert (await session.next("rejected")).reason == pb.REJECT_REASON_STOPPING
     assert await agent.exit_code(2) == 0
 
 

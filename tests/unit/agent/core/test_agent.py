@@ -2,9 +2,8 @@ from __future__ import annotations
 
 from agent.core import entries, events
 from agent.core.actions import Exit, Kill, Refused, Signal, Spawn
-from agent.core.agent import STOP_LIMIT_MS
-from agent.core.grants import RECALL_PAUSE_MS
-from agent.core.types import Amount, Outcome, RefusalReason, RejectReason
+from agent.core.agent import FAREWELL_MS, STOP_LIMIT_MS
+from agent.core.types import NOTHING, Amount, Outcome, RefusalReason, RejectReason
 from agent.core.work import STOP_GRACE_MS
 from tests.unit.agent.core.driver import (
     Driver,
@@ -71,26 +70,33 @@ def test_room_is_made_before_it_is_used():
     assert driver.said("h:2") == [entries.Grant(2, cores(1))]
 
 
-def test_an_idle_agent_stops_once_its_node_has_given_everything_back():
+def test_an_idle_agent_says_farewell_and_refuses_what_was_on_its_way():
     driver, stream = connected()
+    driver.tick()
     driver.handle(STOP)
-    assert driver.said("h:1") == [entries.Recall(1, cores(4))]
+    assert driver.said("h:1") == [entries.Grant(2, NOTHING)]
     assert driver.did(Exit) == []
-    driver.frame(stream, release=entries.Release(1, cores(4)))
-    assert driver.last == [Exit()]
-
-
-def test_a_stop_waits_for_an_assignment_that_crosses_it():
-    driver, stream = connected()
-    driver.handle(STOP)
-    driver.frame(stream, release=entries.Release(1, cores(3)))
-    assert driver.last == []
+    assert driver.core.next_deadline() == driver.now_ms + FAREWELL_MS
+    driver.now_ms += FAREWELL_MS - 1
     driver.assign(stream, assignment(1))
     assert [r.reason for r in driver.said("h:1")] == [RejectReason.STOPPING]
-    driver.tick(RECALL_PAUSE_MS)
-    assert driver.said("h:1", entries.Recall) == [entries.Recall(1, cores(1))]
-    driver.frame(stream, release=entries.Release(1, cores(1)))
-    assert driver.last == [Exit()]
+    assert driver.did(Exit) == []
+    assert driver.tick(1) == [Exit()]
+
+
+def test_an_agent_that_nobody_knows_stops_at_once():
+    assert Driver().handle(STOP) == [Exit()]
+
+
+def test_after_the_farewell_the_next_deadline_is_the_limit():
+    driver, stream = connected()
+    driver.run(stream, assignment(1, spec=spec(grace_ms=60_000)))
+    driver.welcome(stream, "n1", leadership(0), heartbeat_ms=60_000)
+    driver.tick()
+    driver.handle(STOP)
+    driver.tick(FAREWELL_MS)
+    assert driver.did(Exit) == []
+    assert driver.core.next_deadline() == driver.now_ms - FAREWELL_MS + STOP_GRACE_MS
 
 
 def test_a_stopping_agent_takes_nothing_more():
@@ -125,9 +131,7 @@ def test_a_stop_ends_when_all_results_are_acknowledged():
     driver.handle(STOP)
     driver.exit(1, -1, 15)
     assert driver.result() == (Outcome.LOST, -1, 15, "its agent was stopped")
-    assert driver.said("h:1", entries.Grant) == [entries.Grant(2, cores(3))]
-    assert driver.said("h:1", entries.Recall) == [entries.Recall(2, cores(3))]
-    driver.frame(stream, release=entries.Release(2, cores(3)))
+    driver.tick(FAREWELL_MS)
     assert driver.did(Exit) == []
     driver.frame(stream, result_acks=(attempt_id(1),))
     assert driver.last == [Exit()]

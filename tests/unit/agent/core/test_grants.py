@@ -295,28 +295,23 @@ def test_whatever_happens_the_capacity_is_not_exceeded(steps: list[tuple]):
         world.apply(step)
 
 
-def test_draining_takes_everything_back_and_gives_nothing_more():
+def test_a_closed_book_grants_nothing_whatever_its_nodes_use_or_want():
     grants = shared()
     occupy(grants, "a", 1)
     grants.demand("b", demand(2, 10))
-    grants.drain()
-    assert grants.settle(0) == [("a", Recall(1, cores(3)))]
-    assert grants.settle(0) == []
+    assert grants.settle(0) == [("a", Recall(1, cores(2)))]
+    grants.close()
+    assert grants.settle(0) == [("a", Grant(2, NOTHING))]
+    assert (grants.held("a"), grants.held("b")) == (CORE, NOTHING)
     grants.release("a", Release(1, cores(2)), 0)
-    assert grants.settle(0) == []
-    assert grants.next_deadline() == RECALL_PAUSE_MS
-    assert grants.settle(RECALL_PAUSE_MS) == [("a", Recall(1, cores(1)))]
-    grants.release("a", Release(1, cores(1)), RECALL_PAUSE_MS)
-    assert not grants.drained()
     grants.finish("a", CORE)
-    assert grants.settle(RECALL_PAUSE_MS) == [("a", Grant(2, NOTHING))]
-    assert grants.drained()
+    grants.move("a", "b", CORE, running=False)
+    assert grants.settle(RECALL_PAUSE_MS) == []
+    assert grants.next_deadline() is None
 
 
-def test_with_nobody_connected_there_is_nothing_to_drain():
+def test_a_node_that_comes_after_the_book_was_closed_is_granted_nothing():
     grants = Grants(cores(4))
-    grants.drain()
-    assert grants.drained()
+    grants.close()
     grants.connect("a")
     assert grants.settle(0) == [("a", Grant(1, NOTHING))]
-    assert grants.drained()
