@@ -25,6 +25,10 @@ from agent.core.events import ProcessExited, SpawnFailed
 from agent.core.types import Outcome
 
 MAX_MESSAGE = 1_000
+UNKNOWN = (
+    "the agent, started anew, has nothing of this attempt;"
+    " a process of its earlier start may still run"
+)
 # Deadlines of finished attempts that may stay in the heap before it is cleaned.
 SPARE_DEADLINES = 256
 
@@ -102,11 +106,13 @@ class AttemptTable:
         return attempt
 
     def bury(self, assign: Assign, node: str, at_us: int) -> Result:
-        """Holds an attempt that is cancelled before it was ever seen, so that it never starts."""
+        """Holds a cancelled attempt that this start of the agent knows nothing of, so that it never
+        starts here. An earlier start may have had it.
+        """
         attempt = Attempt(assign, node, stop=Stop.CANCELLED)
         self._held[assign.attempt_id] = attempt
         self._unfinished += 1
-        return self.never_started(attempt, at_us, "cancelled before it reached the agent")
+        return self.never_started(attempt, at_us, UNKNOWN)
 
     def drop(self, attempt: Attempt) -> None:
         """Forgets an attempt that was not spawned, as if it had not been accepted."""

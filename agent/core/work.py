@@ -74,7 +74,7 @@ class Work:
             self._over(attempt, self.attempts.never_started(attempt, _wall(turn), message), turn)
 
     def cancel(self, link: Link, cancel: Cancel, turn: Turn) -> None:
-        """Stops an attempt. One that was never seen is held as cancelled: it must not start."""
+        """Stops an attempt. One that is not known is held as cancelled: it must not start."""
         if not self._sessions.may_speak(link, cancel.shard, cancel.epoch):
             return
         attempt = self.attempts.find(cancel.attempt_id)

@@ -4,6 +4,7 @@ import pytest
 
 from agent.core import entries, events
 from agent.core.actions import Kill, Signal, Spawn
+from agent.core.attempts import UNKNOWN
 from agent.core.types import Amount, Outcome, RejectReason
 from tests.unit.agent.core.driver import (
     WALL_US,
@@ -187,10 +188,10 @@ def test_a_cancellation_under_an_old_epoch_is_ignored():
     assert driver.last == []
 
 
-def test_a_cancellation_that_comes_first_keeps_the_attempt_from_starting():
+def test_a_cancellation_of_what_is_not_known_keeps_the_attempt_from_starting():
     driver, stream = connected()
     cancel(driver, stream)
-    assert driver.result() == (Outcome.CANCELLED, -1, 0, "cancelled before it reached the agent")
+    assert driver.result() == (Outcome.CANCELLED, -1, 0, UNKNOWN)
     driver.assign(stream, assignment(1))
     assert driver.result()[0] is Outcome.CANCELLED
     driver.frame(stream, result_acks=(ID,))
