@@ -79,7 +79,7 @@ class Attempts:
         """Keeps a live attempt in memory and charges its request."""
         run, task, book = attempt.run, attempt.task, self._book
         run.live[task] = attempt
-        book.attempts[attempt.attempt_id] = attempt
+        book.keep(attempt)
         book.fleet.charge(book.shard, attempt.agent, run.version.tasks[task].request)
 
     def _send(self, attempt: LiveAttempt) -> None:
@@ -180,7 +180,7 @@ class Attempts:
         book, run, task = self._book, attempt.run, attempt.task
         attempt_id = attempt.attempt_id
         del run.live[task]
-        del book.attempts[attempt_id]
+        book.drop(attempt)
         book.fleet.discharge(book.shard, attempt.agent, run.version.tasks[task].request)
         day, number = run.key
         book.effects.writes.done.append(
@@ -248,20 +248,14 @@ class Attempts:
                 book.effects.messages.append(CancelMessage(event.agent, attempt_id))
             elif started_us:
                 self.started(Started(event.agent, attempt_id, started_us))
-        for attempt in self._of_incarnation(event):
+        for attempt in book.attempts_of.get(event.agent, {}).values():
             if not attempt.run.state.starts_tasks:
+                # Asked again of any incarnation: it may have been away when the run was stopped.
                 message = CancelMessage(event.agent, attempt.attempt_id)
                 book.effects.messages.append(message)
-            elif attempt.attempt_id not in held:
+            elif attempt.incarnation == event.incarnation and attempt.attempt_id not in held:
                 self._send(attempt)
         self.admit(event.agent, event.incarnation)
-
-    def _of_incarnation(self, event: Inventory) -> list[LiveAttempt]:
-        return [
-            attempt
-            for attempt in self._book.attempts.values()
-            if attempt.agent == event.agent and attempt.incarnation == event.incarnation
-        ]
 
     def gone(self, event: AgentGone) -> None:
         """The agent's session ended. Its attempts stay live: nothing says that they are over."""

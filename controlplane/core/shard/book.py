@@ -136,6 +136,7 @@ class Book:
         self.runs: dict[bytes, Run] = {}
         self.runs_by_number: dict[int, Run] = {}
         self.attempts: dict[bytes, LiveAttempt] = {}
+        self.attempts_of: dict[str, dict[bytes, LiveAttempt]] = {}
         self.attempt_ids: deque[bytes] = deque()
         self.run_keys: deque[int] = deque()
         self.effects = Effects()
@@ -199,6 +200,23 @@ class Book:
         if self._new_waits.pop((run.key.run, task), None) is None:
             row = WaitGoneRow(run.key.run, task, 0, WaitKind.BACKOFF)
             self.effects.writes.waits_gone.append(row)
+
+    def keep(self, attempt: LiveAttempt) -> None:
+        """Keeps a live attempt in memory."""
+        agent, attempt_id = attempt.agent, attempt.attempt_id
+        self.attempts[attempt_id] = attempt
+        mine = self.attempts_of.get(agent)
+        if mine is None:
+            mine = self.attempts_of[agent] = {}
+        mine[attempt_id] = attempt
+
+    def drop(self, attempt: LiveAttempt) -> None:
+        """Drops an attempt that has ended from memory."""
+        del self.attempts[attempt.attempt_id]
+        mine = self.attempts_of[attempt.agent]
+        del mine[attempt.attempt_id]
+        if not mine:
+            del self.attempts_of[attempt.agent]
 
     def add_run(self, run: Run) -> None:
         """A run is new."""

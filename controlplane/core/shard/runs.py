@@ -53,7 +53,7 @@ class Runs:
         return run
 
     def cancel(self, run: Run, reason: str) -> None:
-        """Starts a cancellation; one that is being stopped already goes on as it was."""
+        """Starts a cancellation; one that is being stopped already asks its agents again."""
         if run.state is RunState.QUEUED:
             self._book.dags[run.version.key].queued.remove(run)
             run.reason = reason
@@ -62,6 +62,8 @@ class Runs:
         elif run.state is RunState.RUNNING:
             run.reason = reason
             self._stop(run, RunEvent.CANCEL)
+        else:
+            self._ask_agents(run)
 
     def time_out(self, number: int) -> None:
         """The longest time of a run is over."""
@@ -107,10 +109,14 @@ class Runs:
             book.wheel.cancel(timer)
             book.drop_wait(run, task)
         run.waits.clear()
-        for attempt in run.live.values():
-            book.effects.messages.append(CancelMessage(attempt.agent, attempt.attempt_id))
+        self._ask_agents(run)
         book.touch_run(run)
         self.advance(run)
+
+    def _ask_agents(self, run: Run) -> None:
+        messages = self._book.effects.messages
+        for attempt in run.live.values():
+            messages.append(CancelMessage(attempt.agent, attempt.attempt_id))
 
     def _leave(self, run: Run) -> None:
         """A run that was admitted is final: the next of its DAG may begin."""

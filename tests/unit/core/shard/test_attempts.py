@@ -443,6 +443,25 @@ def test_a_run_that_is_stopped_has_its_attempts_stopped_not_sent_again():
     assert bench.assigned == []
 
 
+def test_an_attempt_of_another_incarnation_is_stopped_too_when_its_run_is():
+    bench = running()
+    _, attempt_id = bench.holder("a")
+    bench.gone()
+    bench.cancel()
+    bench.fleet.connect("ant", b"life 2", cores(4))
+    bench.inventory(live={})
+    assert bench.cancelled == [attempt_id]
+    assert bench.assigned == []
+
+
+def test_an_agent_whose_attempts_have_ended_leaves_no_trace():
+    bench = running({"a": "", "b": ""})
+    bench.finish("a")
+    assert len(bench.shard._book.attempts_of["ant"]) == 1
+    bench.finish("b")
+    assert bench.shard._book.attempts_of == {}
+
+
 def test_attempts_of_an_agent_that_is_gone_stay_live():
     bench = running({"a": "", "b": "a"})
     bench.gone()

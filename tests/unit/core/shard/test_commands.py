@@ -110,9 +110,10 @@ def test_cancelling_twice_is_acknowledged_twice():
     bench = ShardBench()
     bench.agent()
     bench.start(dag({"a": ""}))
+    _, attempt_id = bench.holder("a")
     assert answer(bench.cancel(reason="first")) == (APPLIED, "")
     assert answer(bench.cancel(reason="second")) == (APPLIED, "")
-    assert bench.cancelled == []
+    assert bench.cancelled == [attempt_id], "it may be its agent that was away"
     assert bench.reason() == "first"
 
 
