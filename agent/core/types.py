@@ -67,10 +67,9 @@ class Outcome(enum.IntEnum):
 
 
 class RejectReason(enum.IntEnum):
-    """Why an assignment is refused."""
+    """Why an assignment is refused. One of an old epoch has no answer."""
 
     INCARNATION = 1
-    EPOCH = 2
     CAPACITY = 3
     STOPPING = 4
 

@@ -11,7 +11,7 @@ Does not know: streams and their life; the share of the capacity that a node get
 
 from __future__ import annotations
 
-from agent.core.actions import Kill, Signal, Spawn
+from agent.core.actions import Kill, Note, Signal, Spawn
 from agent.core.attempts import Attempt, AttemptTable, State, Stop
 from agent.core.entries import (
     Accepted,
@@ -58,7 +58,12 @@ class Work:
             turn.send(link.stream, inventory)
 
     def assign(self, link: Link, assign: Assign, turn: Turn) -> None:
-        refusal = self._refusal_of_sender(link, assign)
+        """Takes an assignment over, answers it again, or refuses it. One of an epoch that is not in
+        force has no answer: whoever leads the shard learns from the inventory what is held of it.
+        """
+        if not self._may_assign(link, assign, turn):
+            return
+        refusal = self._refusal_of_sender(assign)
         if refusal is None and self._answer_known(link, assign.attempt_id, turn):
             return
         refusal = refusal or self._refusal_of_work(link, assign)
@@ -132,13 +137,18 @@ class Work:
                 last_ms = min(attempt.deadline_ms, turn.now.mono_ms + STOP_GRACE_MS)
                 self.attempts.stop_by(attempt, attempt.stop, last_ms)
 
-    def _refusal_of_sender(self, link: Link, assign: Assign) -> Refusal | None:
-        """Why this session may not assign this here, whatever it is."""
-        if not self._sessions.may_speak(link, assign.shard, assign.epoch):
-            seen = self._sessions.epochs.get(assign.shard)
-            highest = seen.epoch if seen else 0
-            text = f"epoch {assign.epoch} is not in force here; the highest seen is {highest}"
-            return RejectReason.EPOCH, text
+    def _may_assign(self, link: Link, assign: Assign, turn: Turn) -> bool:
+        """Whether this session speaks for the shard now; an operator is told if it does not."""
+        if self._sessions.may_speak(link, assign.shard, assign.epoch):
+            return True
+        seen = self._sessions.epochs.get(assign.shard)
+        highest = seen.epoch if seen else 0
+        text = f"assigned in epoch {assign.epoch}, which is not in force; highest seen: {highest}"
+        turn.act(Note(text, link.address, assign.shard))
+        return False
+
+    def _refusal_of_sender(self, assign: Assign) -> Refusal | None:
+        """Why this may not be assigned here, whatever it is."""
         if assign.incarnation != self._incarnation:
             return RejectReason.INCARNATION, "meant for another incarnation of this agent"
         self._sessions.epochs.note_batch(assign.shard, assign.batch)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from agent.core import entries, events
-from agent.core.actions import Kill, Signal, Spawn
+from agent.core.actions import Kill, Note, Signal, Spawn
 from agent.core.attempts import UNKNOWN
 from agent.core.types import Amount, Outcome, RejectReason
 from tests.unit.agent.core.driver import (
@@ -56,9 +56,6 @@ def test_an_acknowledgement_of_what_runs_is_ignored():
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"epoch": 0}, RejectReason.EPOCH),
-        ({"epoch": 2}, RejectReason.EPOCH),
-        ({"shard": 9}, RejectReason.EPOCH),
         ({"incarnation": b"other"}, RejectReason.INCARNATION),
         ({"spec": spec(request=cores(5))}, RejectReason.CAPACITY),
         ({"spec": spec(request=Amount(0, 5 << 20))}, RejectReason.CAPACITY),
@@ -70,6 +67,17 @@ def test_what_is_not_to_be_taken_is_rejected(fields, reason):
     (rejected,) = driver.said("h:1")
     assert rejected.reason is reason
     assert driver.did(Spawn) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "seen"), [({"epoch": 0}, 1), ({"epoch": 2}, 1), ({"shard": 9}, 0)]
+)
+def test_an_assignment_of_an_epoch_that_is_not_in_force_has_no_answer(fields, seen):
+    driver, stream = connected()
+    assign = assignment(1, **fields)
+    driver.assign(stream, assign)
+    text = f"assigned in epoch {assign.epoch}, which is not in force; highest seen: {seen}"
+    assert driver.last == [Note(text, "h:1", assign.shard)]
 
 
 def test_a_node_may_not_use_more_than_its_grant():
@@ -210,7 +218,8 @@ def test_news_go_to_whoever_leads_the_shard_now():
     inventory = entries.Inventory(0, 2, (entries.LiveAttempt(ID, WALL_US + 1),), ())
     assert driver.said("h:2", entries.Inventory) == [inventory]
     driver.assign(first, assignment(2))
-    assert driver.said("h:1", entries.Rejected)[0].reason is RejectReason.EPOCH
+    assert driver.said("h:1") == []
+    assert driver.did(Spawn) == []
     driver.exit(1)
     assert driver.result("h:2")[0] is Outcome.SUCCEEDED
     assert driver.said("h:1") == []

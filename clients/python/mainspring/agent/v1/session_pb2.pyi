@@ -70,7 +70,9 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     REJECT_REASON_INCARNATION: _RejectReason.ValueType  # 1
     """Meant for another incarnation of the agent."""
     REJECT_REASON_EPOCH: _RejectReason.ValueType  # 2
-    """Sent under an epoch that is over."""
+    """Sent under an epoch that is over. Agents do not answer such an assignment: the shard's leader
+    learns from the inventory what they hold.
+    """
     REJECT_REASON_CAPACITY: _RejectReason.ValueType  # 3
     """Beyond the grant of the node."""
     REJECT_REASON_STOPPING: _RejectReason.ValueType  # 4
@@ -84,7 +86,9 @@ REJECT_REASON_UNSPECIFIED: RejectReason.ValueType  # 0
 REJECT_REASON_INCARNATION: RejectReason.ValueType  # 1
 """Meant for another incarnation of the agent."""
 REJECT_REASON_EPOCH: RejectReason.ValueType  # 2
-"""Sent under an epoch that is over."""
+"""Sent under an epoch that is over. Agents do not answer such an assignment: the shard's leader
+learns from the inventory what they hold.
+"""
 REJECT_REASON_CAPACITY: RejectReason.ValueType  # 3
 """Beyond the grant of the node."""
 REJECT_REASON_STOPPING: RejectReason.ValueType  # 4
