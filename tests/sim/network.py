@@ -90,7 +90,8 @@ class Link:
 
     def _later(self, end: str, deliver: Callable[[], object]) -> None:
         loop = asyncio.get_running_loop()
-        due_s = max(self._last_s[end], loop.time() + self._network.delay_s())
+        # Strictly later than the frame before: timers of one moment have no order among them.
+        due_s = max(self._last_s[end] + 1e-6, loop.time() + self._network.delay_s())
         self._last_s[end] = due_s
         loop.call_at(due_s, self._arrive, deliver)
 

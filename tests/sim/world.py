@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 import structlog
+from mainspring.v1 import dag_pb2 as pb
 
 from agent.core.entries import Assign
 from agent.core.types import Amount
@@ -28,6 +29,7 @@ from tests.sim.virtual import VirtualLoop, pass_time, run_virtual
 from tests.sim.workload import random_dag
 
 TENANT = "default"
+GIANT = "giant"
 # Healed, a cluster in which nothing moves for so long is stuck.
 QUIET_S = 40.0
 LONGEST_S = 3_600.0
@@ -110,6 +112,7 @@ class World:
         self._failure: BaseException | None = None
         loop.set_exception_handler(self._failed)
         self._dags: list[str] = []
+        self._giant = b""
         self._runs: list[tuple[str, bytes]] = []
 
     def _failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -163,25 +166,30 @@ class World:
             SimAgent(f"agent-{number}", capacity, self.nodes, self.network, self.random, self)
         for number in range(self._options.dags):
             self._apply(f"dag-{number}")
+        self._ask_for_a_giant()
         end_s = self._loop.time() + self._options.seconds
         while self._loop.time() < end_s:
             await pass_time(self.random.uniform(0.05, 0.6))
             self._act()
             self._check()
         self._heal()
+        await self._settled(apart=GIANT)
+        self._command(GIANT, commands.cancel_run(GIANT, self._giant, "it fits nowhere"))
         await self._settled()
         self._check()
         self.invariants.check_end()
 
-    async def _settled(self) -> None:
-        """Until nothing is open any more, or nothing has happened for too long."""
+    async def _settled(self, apart: str = "") -> None:
+        """Until nothing is open any more (apart from one DAG), or nothing happens for too long."""
         seen, quiet_s = 0, 0.0
         while quiet_s < QUIET_S:
             await pass_time(1.0)
             self._check()
             tables = self.database.tables
             open_commands = any(row["outcome"] is None for row in tables["inbox"].values())
-            live = any(row["finished_us"] is None for row in tables["run"].values())
+            live = any(
+                row["finished_us"] is None and row["dag"] != apart for row in tables["run"].values()
+            )
             if not open_commands and not live:
                 return
             quiet_s = quiet_s + 1.0 if len(self.lines) == seen else 0.0
@@ -211,20 +219,33 @@ class World:
             self._break_something()
 
     def _apply(self, dag: str) -> None:
-        spec = random_dag(self.random, dag)
-        stored, digest = canonical(spec)
-        self.versions[digest] = compile_version(TENANT, stored, digest)
-        self._command(dag, commands.apply_dag(dag, digest, ""), version=(digest, stored))
+        self._apply_spec(random_dag(self.random, dag))
         if dag not in self._dags:
             self._dags.append(dag)
 
+    def _apply_spec(self, spec: pb.DagSpec) -> None:
+        dag = spec.dag
+        stored, digest = canonical(spec)
+        self.versions[digest] = compile_version(TENANT, stored, digest)
+        self._command(dag, commands.apply_dag(dag, digest, ""), version=(digest, stored))
+
+    def _ask_for_a_giant(self) -> None:
+        """A run that fits no agent is there all the time: it must not be in anybody's way."""
+        spec = pb.DagSpec(dag=GIANT)
+        spec.tasks.add(task="giant", process=pb.ProcessSpec(argv=["work"])).resources.cpu = 99.0
+        self._apply_spec(spec)
+        self._giant = self._trigger_run(GIANT)
+
     def _trigger(self) -> None:
         dag = self.random.choice(self._dags)
+        self._runs.append((dag, self._trigger_run(dag)))
+
+    def _trigger_run(self, dag: str) -> bytes:
         run_id = uuid7(self._loop.wall_us, self.random.randbytes(16))
         self._command(dag, commands.trigger_run(dag, run_id, self._loop.wall_us), run_id=run_id)
         self.invariants.triggered(run_id)
-        self._runs.append((dag, run_id))
         self.report.runs += 1
+        return run_id
 
     def _command(
         self,

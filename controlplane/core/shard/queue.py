@@ -67,7 +67,8 @@ class ReadyQueue:
     def begin(self) -> None:
         """A new look for places: every shape may be tried again."""
         for shape in self._parked:
-            heappush(self._heads, (self._shapes[shape][0], shape))
+            if heap := self._shapes.get(shape):
+                heappush(self._heads, (heap[0], shape))
         self._parked.clear()
 
     def pop(self) -> Entry | None:
@@ -100,23 +101,19 @@ class ReadyQueue:
         """
         if not self._parked:
             return NO_WANT
-        for shape in list(self._parked):
-            self._drop_outdated(shape)
-        oldest = nsmallest(
-            SHAPES_WANTED, ((self._shapes[shape][0][1], shape) for shape in self._parked)
-        )
-        return tuple(
-            ShapeWant(Resources(*shape), len(self._shapes[shape]), ready_us)
-            for ready_us, shape in oldest
-        )
+        waiting = [(shape, heap) for shape in self._parked if (heap := self._current(shape))]
+        oldest = nsmallest(SHAPES_WANTED, waiting, key=lambda item: (item[1][0][1], item[0]))
+        return tuple(ShapeWant(Resources(*shape), len(heap), heap[0][1]) for shape, heap in oldest)
 
-    def _drop_outdated(self, shape: Shape) -> None:
-        heap = self._shapes[shape]
+    def _current(self, shape: Shape) -> list[Entry] | None:
+        """The entries of a shape once the first of them is current; None: there is none."""
+        heap = self._shapes.get(shape)
         while heap and not _is_current(heap[0]):
             heappop(heap)
-        if not heap:
+        if heap == []:
             del self._shapes[shape]
-            self._parked.discard(shape)
+            return None
+        return heap
 
     def _insert(self, entry: Entry) -> None:
         shape = _shape_of(entry)
