@@ -16,12 +16,12 @@ from mainspring.logkeys import STREAMS, log_prefix
 from mainspring.v1 import run_pb2
 
 from controlplane.codec.runs import RunView
-from controlplane.core.states import AttemptState, RunState
+from controlplane.core.states import AttemptState, RunState, TaskState
 from controlplane.core.types import uuid_text
 from controlplane.objectstore.logs import LogPiece, LogStore
-from controlplane.services.errors import FailedPrecondition, NotFound, refused
+from controlplane.services.errors import FailedPrecondition, refused
 from controlplane.services.names import TaskName, parse_run_or_task
-from controlplane.services.pictures import Pictures
+from controlplane.services.pictures import Pictures, no_task
 from controlplane.services.ports import LogTails
 from controlplane.services.requests import check_range
 from controlplane.store.api import ApiStore
@@ -122,22 +122,42 @@ class LogService:
             raise refused("name", "names no task; write dags/{dag}/runs/{run}/tasks/{task}")
         while True:
             run = await self._pictures.find(tenant, name.run)
-            ended = False
+            reading = None
             if not isinstance(run, RunView):
                 reading = await self._attempt(run, name, request.attempt_number)
-                if reading is not None:
-                    return reading
-                ended = RunState(run.state).final
+            if reading is not None:
+                return reading
+            ended = not isinstance(run, RunView) and RunState(run.state).final
             if ended or not request.follow:
-                raise FailedPrecondition("NO_ATTEMPT", f"task {name.task} has no such attempt yet")
+                message = await self._missing(run, name, request.attempt_number)
+                raise FailedPrecondition(
+                    "NO_ATTEMPT", message, metadata={"run": uuid_text(run.run_id)}
+                )
             await asyncio.sleep(POLL_MS / 1_000)
+
+    async def _missing(self, run: RunItem | RunView, name: TaskName, number: int) -> str:
+        """Why there is no such attempt to read."""
+        task = name.task
+        if isinstance(run, RunView):
+            return f"task {task} has not started: the run is pending"
+        picture = await self._pictures.of(run)
+        position = picture.version.numbers[task or ""]
+        items = await self._store.list_attempts(run, position, AttemptKey(), MOST_ATTEMPTS)
+        if items:
+            count = f"{len(items):,} attempts" if len(items) > 1 else "1 attempt"
+            which = f"number {number}" if number else "of this id"
+            return f"task {task} has {count}, and none {which}"
+        state = TaskState(picture.states[position]).name.lower()
+        if RunState(run.state).final:
+            return f"task {task} was not run: {state}"
+        return f"task {task} has not started yet: {state}"
 
     async def _attempt(self, run: RunItem, name: TaskName, number: int) -> _Reading | None:
         """The attempt that is named: by its id, by its number, or the last one."""
         assert name.task is not None
         task = (await self._pictures.version_of(run)).numbers.get(name.task)
         if task is None:
-            raise NotFound("TASK", f"the run has no task {name.task!r}")
+            raise no_task(run, name.task)
         items = await self._store.list_attempts(run, task, AttemptKey(), MOST_ATTEMPTS)
         for item in reversed(items):
             if item.attempt_id == (name.attempt_id or item.attempt_id) and item.number == (

@@ -12,6 +12,7 @@ from controlplane.codec.commands import parse_command
 from controlplane.codec.runs import AttemptView, RunView, TaskView, pending_run
 from controlplane.core.effects import CommandOutcome
 from controlplane.core.events import WaitRecord
+from controlplane.core.graph.names import shown
 from controlplane.core.run.derive import derive, own_state
 from controlplane.core.states import AttemptState, RunState, TaskState
 from controlplane.core.types import DagKey, DagVersion, uuid_text
@@ -208,6 +209,12 @@ def _pending(found: PendingRun, name: RunName) -> RunView:
     if found.outcome is not None:
         raise NotFound("REFUSED", found.detail or f"there is no run {uuid_text(name.run_id)}")
     return pending_run(trigger.dag, trigger.run_id, trigger.logical_time_us, found.shard)
+
+
+def no_task(run: RunItem, task: str) -> NotFound:
+    """The refusal of a task that the version of a run does not have."""
+    message = f"the run has no task {shown(task)}"
+    return NotFound("TASK", message, metadata={"run": uuid_text(run.run_id)})
 
 
 def _no_run(name: RunName) -> NotFound:

@@ -23,6 +23,7 @@ from controlplane.codec.runs import (
     task_counts,
     task_instance,
 )
+from controlplane.core.graph.names import shown
 from controlplane.core.states import RunState, TaskState
 from controlplane.core.types import DagKey
 from controlplane.services.errors import FailedPrecondition, NotFound, refused
@@ -35,7 +36,7 @@ from controlplane.services.names import (
     parse_run_or_task,
 )
 from controlplane.services.notices import Notices
-from controlplane.services.pictures import Picture, Pictures, attempt_view, run_view
+from controlplane.services.pictures import Picture, Pictures, attempt_view, no_task, run_view
 from controlplane.services.requests import (
     MAX_REASON,
     check_text,
@@ -121,6 +122,8 @@ class RunService:
         key = page_key(asked, request.page_token, (int, int))
         before = RunPosition(*map(int, key)) if key else RunPosition()
         items = await self._store.list_runs(tenant, dag, states, before, size + 1)
+        if dag is not None and not items and await self._store.read_dag(tenant, dag) is None:
+            raise NotFound("DAG", f"there is no DAG {shown(dag)}")
         last = items[size - 1] if len(items) > size else None
         return run_pb2.ListRunsResponse(
             runs=[run_message(run_view(item)) for item in items[:size]],
@@ -186,7 +189,7 @@ class RunService:
             return None
         number = (await self._pictures.version_of(run)).numbers.get(name.task)
         if number is None:
-            raise NotFound("TASK", f"the run has no task {name.task!r}")
+            raise no_task(run, name.task)
         return number
 
     async def cancel(self, tenant: str, request: run_pb2.CancelRunRequest) -> run_pb2.Run:

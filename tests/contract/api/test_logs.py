@@ -108,6 +108,34 @@ async def test_an_attempt_that_is_not_there_is_refused(world) -> None:
         assert details_of(caught.value, error_details_pb2.ErrorInfo).domain == "mainspring"
 
 
+async def why_missing(world, name: str, **fields) -> str:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await read(world, name, **fields).read()
+    return caught.value.details()
+
+
+async def test_what_never_ran_says_why_there_is_nothing_to_read(world) -> None:
+    waiting = await applied(world, await world.apply("a>b"))
+    assert await why_missing(world, f"{waiting.name}/tasks/b") == (
+        "task b has not started yet: waiting"
+    )
+    await world.add_agent()
+    await world.leader.end(world.leader.take("a"), waiting.shard, AttemptState.FAILED)
+    assert await why_missing(world, f"{waiting.name}/tasks/b") == (
+        "task b was not run: upstream_failed"
+    )
+    assert await why_missing(world, f"{waiting.name}/tasks/a", attempt_number=7) == (
+        "task a has 1 attempt, and none number 7"
+    )
+
+
+async def test_a_pending_run_has_nothing_to_read(world) -> None:
+    dag = await world.apply("a")
+    world.leader.away = True
+    run = await world.runs.TriggerRun(run_pb2.TriggerRunRequest(parent=dag.name))
+    assert "the run is pending" in await why_missing(world, f"{run.name}/tasks/a")
+
+
 async def test_following_begins_before_the_attempt_does(world) -> None:
     run = await applied(world, await world.apply("a"))
     call = read(world, f"{run.name}/tasks/a", follow=True)

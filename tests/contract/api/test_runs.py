@@ -289,6 +289,14 @@ async def test_a_token_of_another_list_is_refused(world) -> None:
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_runs_of_a_dag_that_is_not_there_are_not_found(world) -> None:
+    await world.apply("a")
+    assert not (await world.runs.ListRuns(run_pb2.ListRunsRequest(parent="dags/d"))).runs
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await world.runs.ListRuns(run_pb2.ListRunsRequest(parent="dags/nope"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
 async def notices(world, run: run_pb2.Run) -> str:
     return "\n".join((await get(world, run.name)).notices)
 

@@ -92,3 +92,10 @@ def test_pause_and_resume(cli: Cli, etl: dag_pb2.Dag) -> None:
     assert etl.pause_reason == "source is down"
     assert "active" in cli("dag", "resume", "etl").out
     assert etl.paused is False
+
+
+def test_the_instants_of_a_paused_dag_do_not_fire(cli: Cli, etl: dag_pb2.Dag) -> None:
+    assert cli("dag", "next", "etl").err == ""
+    etl.paused = True
+    ended = cli("dag", "next", "etl")
+    assert "DAG etl is paused: nothing fires until it is resumed" in ended.err

@@ -52,6 +52,7 @@ def test_refused_fields_are_named_with_their_reasons(cli: Cli, script: Script) -
         "error: the request has problems",
         "  logical_time: is before the epoch",
         "  request_id: too \\x1blong",
+        "next:  correct what is named above and try again",
     ]
 
 
@@ -75,7 +76,7 @@ def test_details_that_cannot_be_read_cost_nothing(
 def test_a_dead_port(cli: Cli, script: Script, dead_address: str) -> None:
     ended = cli("dag", "list", "--address", dead_address)
     assert ended.code == ExitCode.UNREACHABLE
-    assert f"no answer from {dead_address}" in ended.err
+    assert f"connection refused by {dead_address}" in ended.err
     assert "mainspring doctor" in ended.err
 
 
@@ -90,7 +91,34 @@ def test_a_wrong_token(cli: Cli, script: Script, monkeypatch: pytest.MonkeyPatch
 def test_no_token(cli: Cli, server: FakeServer) -> None:
     ended = cli("dag", "list", "--address", server.address)
     assert ended.code == ExitCode.NOT_ALLOWED
-    assert f"no token is known for {server.address}" in ended.err
+    assert f"no token is known for {server.address}\n" in ended.err
+
+
+def test_a_token_of_a_folder_that_is_withheld(
+    cli: Cli, server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "c"
+    folder.mkdir()
+    (folder / "admin.token").write_text("t")
+    said = '{"address": "127.0.0.1:1", "token_file": "admin.token"}'
+    (folder / "client.json").write_text(said)
+    monkeypatch.setenv("MAINSPRING_DATA", str(folder))
+    sentence = f"the token of {folder} is used for its own addresses only (127.0.0.1:1)"
+    assert sentence in cli("dag", "list", "--address", server.address).err
+    assert f"the token of {folder} is used" in cli("doctor", "--address", server.address).out
+
+
+def test_a_folder_without_a_cluster(cli: Cli, tmp_path: Path) -> None:
+    ended = cli("dag", "list", "--data", str(tmp_path))
+    assert f"no cluster is running on {tmp_path}" in ended.err
+    assert f"start it: `mainspring up --data {tmp_path}`" in ended.err
+
+
+def test_a_task_that_the_run_does_not_have(cli: Cli, script: Script) -> None:
+    script.failures["ReadLogs"] = Failure(grpc.StatusCode.NOT_FOUND, "no task", reason="TASK")
+    ended = cli("run", "logs", RUN, "nonesuch")
+    assert ended.code == ExitCode.CONFLICT
+    assert "`mainspring run get RUN --tasks` lists its tasks" in ended.err
 
 
 def test_no_server_is_known(cli: Cli) -> None:
@@ -104,6 +132,7 @@ def test_a_token_file_that_is_not_there(cli: Cli, script: Script, tmp_path: Path
     ended = cli("dag", "list", "--token-file", str(tmp_path / "absent"))
     assert ended.code == ExitCode.NOT_ALLOWED
     assert "cannot be read" in ended.err
+    assert "\nnext:  check the file" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -124,6 +153,7 @@ def test_names_and_addresses_are_refused_before_any_call(
     ended = cli(*arguments)
     assert ended.code == ExitCode.INVALID
     assert len(ended.err) < 500
+    assert "\nnext:  " in ended.err
     assert script.requests == []
 
 

@@ -67,10 +67,13 @@ def test_what_cannot_be_imported_is_refused_with_the_reason(
     absent = cli("import", "wfformat", str(tmp_path / "absent"))
     assert (absent.code, "No such file" in absent.err) == (ExitCode.INVALID, True)
     assert cli("import", "wfformat", str(file), "--dag", "a b").code == ExitCode.INVALID
+    assert "next:  name a WfFormat file" in absent.err
     assert cli("import", "wfformat", str(file), "--time-scale", "-1").code == ExitCode.USAGE
+    unclear = cli("import", "wfformat", str(file), "--time-scale", "nan")
+    assert (unclear.code, "a finite number" in unclear.err) == (ExitCode.USAGE, True)
 
 
 def test_a_place_that_cannot_be_written_is_6(cli: Cli, file: Path, tmp_path: Path) -> None:
     ended = cli("import", "wfformat", str(file), "-o", str(tmp_path / "no" / "dag.yaml"))
     assert ended.code == ExitCode.NOT_ALLOWED
-    assert "No such file or directory" in ended.err
+    assert "No such file or directory\nnext:  check the path" in ended.err

@@ -176,6 +176,12 @@ def test_a_cancelled_run_is_what_was_asked_for(cli: Cli, script: Script) -> None
     assert "cancelled" in ended.out
 
 
+def test_a_second_cancellation_says_so(cli: Cli, script: Script) -> None:
+    script.run = final_run(run_pb2.RUN_STATE_CANCELLED)
+    ended = cli("run", "cancel", RUN)
+    assert (ended.code, ended.err) == (0, f"run etl/{RUN} is already cancelled\n")
+
+
 def test_logs_are_bytes_unchanged(script: Script, capsysbinary) -> None:
     from mainspring.cli.main import run
 

@@ -85,10 +85,15 @@ def next_instants(
 ) -> None:
     """Lists the next instants of a DAG."""
     with connection.client() as client:
+        paused = client.dags.get(dag).paused
         answer = client.dags.instants(dag, after=after, count=count)
     show(output.format, [answer], lambda: [_instant_table(answer.instants)])
     if not answer.instants:
         say("no instant is due: the DAG has no schedule, or none that fires again")
+    elif paused:
+        name = last_segment(dag)
+        say(f"DAG {name} is paused: nothing fires until it is resumed")
+        say(f"next:  mainspring dag resume {name}")
 
 
 def pause(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mainspring.cli import text
 from mainspring.cli.exit_codes import ExitCode
-from mainspring.cli.failures import next_step_of
+from mainspring.cli.failures import DOCTOR_HINT, next_step_of
 from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, Print, client_class
 from mainspring.cli.output import Table, print_documents, print_tables
 from mainspring.client.errors import MainspringError
@@ -65,7 +65,12 @@ def _findings(connection: Connect) -> Iterator[Finding]:
     addresses = ", ".join(map(str, settings.addresses))
     yield Finding("address", "ok", f"{addresses} (from {settings.source})")
     if settings.token is None:
-        yield Finding("token", "problem", "none is known", "--token-file, or MAINSPRING_TOKEN")
+        yield Finding(
+            "token",
+            "problem",
+            settings.withheld or "none is known",
+            "--token-file FILE, MAINSPRING_TOKEN, or --data DIR of its cluster",
+        )
         return
     yield Finding("token", "ok", f"from {settings.token_source}")
     with client_class()(settings) as client:
@@ -90,7 +95,8 @@ def _checked(check: str, find: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def _problem(check: str, error: MainspringError) -> Finding:
-    return Finding(check, "problem", text.one_line(error.message, 500), next_step_of(error))
+    next_step = next_step_of(error).removesuffix(DOCTOR_HINT)
+    return Finding(check, "problem", text.one_line(error.message, 500), next_step)
 
 
 def _server_package() -> Finding:

@@ -17,8 +17,10 @@ from mainspring.cli.text import one_line, printable
 from mainspring.client import errors
 
 _MOST_VIOLATIONS = 100
+# What a command says and the doctor itself leaves out.
+DOCTOR_HINT = "; `mainspring doctor` looks closer"
 _BY_ERROR: tuple[tuple[type[errors.MainspringError], ExitCode, str], ...] = (
-    (errors.InvalidArgumentError, ExitCode.INVALID, ""),
+    (errors.InvalidArgumentError, ExitCode.INVALID, "correct what is named above and try again"),
     (
         errors.NotFoundError,
         ExitCode.CONFLICT,
@@ -32,18 +34,38 @@ _BY_ERROR: tuple[tuple[type[errors.MainspringError], ExitCode, str], ...] = (
         "give the right token: --token-file FILE, MAINSPRING_TOKEN, or --data DIR of its cluster",
     ),
     (errors.PermissionDeniedError, ExitCode.NOT_ALLOWED, "ask for a token that allows this call"),
-    (errors.ConfigurationError, ExitCode.NOT_ALLOWED, ""),
+    (
+        errors.ConfigurationError,
+        ExitCode.NOT_ALLOWED,
+        "check the file: its path, who may read it, and what it holds",
+    ),
     (
         errors.UnavailableError,
         ExitCode.UNREACHABLE,
-        "check the address and that the cluster is up; `mainspring doctor` looks closer",
+        f"check the address and that the cluster is up{DOCTOR_HINT}",
     ),
     (errors.ServerError, ExitCode.UNREACHABLE, "the log of that node says more"),
 )
+_TASKS_OF_RUN = "`mainspring run get {run} --tasks` lists its tasks"
+# Words in braces come from the metadata of the error.
 _BY_REASON = {
-    "NO_ADDRESS": "start a local cluster with `mainspring up`, or name a server: "
+    "NO_ADDRESS": "start it: `mainspring up{data}`, or name a server: "
     "--address HOST:PORT or MAINSPRING_ADDRESS",
+    "PLAIN_TEXT": "leave out what turns encryption off; --ca FILE names the certificates to trust",
+    "DAG": "`mainspring dag list` shows the DAGs",
+    "RUN": "`mainspring run list` shows the runs",
+    "TASK": _TASKS_OF_RUN,
+    "NO_ATTEMPT": _TASKS_OF_RUN,
     "STILL_RUNNING": "`mainspring run watch` shows how it goes on",
+}
+
+
+_UNKNOWN = {"run": "RUN", "data": ""}
+_BY_FIELD = {
+    "address": "--address 127.0.0.1:7070, for example",
+    "dag": "`mainspring dag list` shows the DAGs",
+    "run": "`mainspring run list` shows the runs",
+    "task": "`mainspring run get RUN --tasks` lists the tasks of a run",
 }
 
 
@@ -58,7 +80,7 @@ def report(error: BaseException) -> ExitCode:
     if isinstance(error, errors.MainspringError):
         return _failed_call(error)
     if isinstance(error, OSError):
-        return _say(ExitCode.NOT_ALLOWED, _os_sentence(error), "")
+        return _say(ExitCode.NOT_ALLOWED, _os_sentence(error), "check the path, and who may use it")
     sentence = f"a defect of mainspring: {type(error).__name__}: {one_line(str(error), 500)}"
     return _say(ExitCode.DEFECT, sentence, "set MAINSPRING_DEBUG=1 to see the traceback")
 
@@ -71,7 +93,11 @@ def exit_code_of(error: errors.MainspringError) -> ExitCode:
 def next_step_of(error: errors.MainspringError) -> str:
     """What a person should try after an error of the SDK; empty when there is nothing to say."""
     general = next(step for kind, _, step in _BY_ERROR if isinstance(error, kind))
-    return _BY_REASON.get(error.reason, general)
+    if error.reason in _BY_REASON:
+        known = {word: one_line(text) for word, text in error.metadata.items()}
+        return _BY_REASON[error.reason].format_map(_UNKNOWN | known)
+    fields = [each.field for each in error.violations]
+    return _BY_FIELD.get(fields[0], general) if len(fields) == 1 else general
 
 
 def _failed_call(error: errors.MainspringError) -> ExitCode:

@@ -5,6 +5,7 @@ Decides their names and help. Imports nothing heavy: the client is made when it 
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,12 @@ _OUTPUT = Group("Output", sort_key=9)
 def switch(text: str, **more: Any) -> Parameter:
     """A flag that is off unless it is given."""
     return Parameter(help=text, negative="", show_default=False, **more)
+
+
+def finite(_type: Any, value: float | None) -> None:
+    """Refuses what is no number, and infinity: comparisons alone let the first one pass."""
+    if value is not None and not math.isfinite(value):
+        raise ValueError("Must be a finite number.")
 
 
 def client_class() -> type[Client]:

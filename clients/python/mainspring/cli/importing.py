@@ -10,8 +10,11 @@ from cyclopts.validators import Number
 
 from mainspring.cli import text
 from mainspring.cli.exit_codes import CommandError, ExitCode
+from mainspring.cli.flags import finite
 from mainspring.cli.output import say
 from mainspring.client.names import dag_name, last_segment
+
+_EXPECTED = "name a WfFormat file (JSON) of version 1.4, 1.5 or 1.6"
 
 
 def wfformat(
@@ -21,13 +24,16 @@ def wfformat(
     time_scale: Annotated[
         float,
         Parameter(
-            validator=Number(gte=0, lte=1e6), help="Recorded run times are multiplied by this."
+            validator=(finite, Number(gte=0, lte=1e6)),
+            help="Recorded run times are multiplied by this.",
         ),
     ] = 0.01,
     dag: Annotated[str | None, Parameter(help="Id of the DAG; default: from the file.")] = None,
     cpu_limit: Annotated[
         float | None,
-        Parameter(validator=Number(gt=0), help="Requests for more cores are lowered to this."),
+        Parameter(
+            validator=(finite, Number(gt=0)), help="Requests for more cores are lowered to this."
+        ),
     ] = None,
     memory_limit: Annotated[
         int | None,
@@ -52,7 +58,7 @@ def wfformat(
         )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise CommandError(f"{file}: {reason}", ExitCode.INVALID) from None
+        raise CommandError(f"{file}: {reason}", ExitCode.INVALID, _EXPECTED) from None
     for warning in imported.warnings:
         say(f"warning: {text.one_line(warning, 1_000)}")
     _write(dump_yaml(imported.spec), output)

@@ -119,11 +119,15 @@ def cancel(
 ) -> None:
     """Cancels a run; with --wait it is final afterwards, however it ended."""
     from mainspring.cli import run_table
+    from mainspring.v1 import run_pb2
 
     with connection.client() as client:
+        before = client.runs.get(run).state
         answer = client.runs.cancel(run, reason=reason, request_id=request_id)
         if wait:
             answer = client.runs.wait(answer.name)
+    if before == run_pb2.RUN_STATE_CANCELLED:
+        say(f"run {run_table.short_name(answer)} is already cancelled")
     show(output.format, [answer], lambda: [run_table.runs([answer])])
 
 

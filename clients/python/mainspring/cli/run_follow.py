@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from mainspring.cli.exit_codes import CommandError, ExitCode
-from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, Format, Print, RunArgument
+from mainspring.cli.flags import ANYWHERE, AS_TABLE, Connect, Format, Print, RunArgument, finite
 from mainspring.cli.output import print_json_line, show
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ def wait(
     *,
     timeout: Annotated[
         float | None,
-        Parameter(validator=Number(gt=0, lt=1e9), help="Most seconds to wait; then exit code 5."),
+        Parameter(
+            validator=(finite, Number(gt=0, lt=1e9)),
+            help="Most seconds to wait; then exit code 5.",
+        ),
     ] = None,
     connection: Connect = ANYWHERE,
     output: Print = AS_TABLE,

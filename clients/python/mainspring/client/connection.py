@@ -148,8 +148,10 @@ class Connection:
 
     def _metadata(self) -> _Metadata:
         if self._settings.token is None:
+            withheld = self._settings.withheld
             raise UnauthenticatedError(
-                f"no token is known for {self.address}", reason="NO_TOKEN"
+                f"no token is known for {self.address}" + (f": {withheld}" if withheld else ""),
+                reason="NO_TOKEN",
             ) from None
         return (("authorization", f"Bearer {self._settings.token}"), _DETAILS_LIMIT)
 

@@ -10,6 +10,7 @@ addresses of that folder, unless the folder was named explicitly. Does not know:
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,8 @@ class Asked:
 class Settings:
     """Where to call: addresses in the order in which they are tried, token, root certificates.
 
-    `source` tells people where the address came from; `token` None means that there is none.
+    `source` tells people where the address came from; `token` None means that there is none, and
+    `withheld` says of a known one why it is not used.
     """
 
     addresses: tuple[Address, ...]
@@ -43,6 +45,7 @@ class Settings:
     token: str | None = None
     token_source: str = ""
     ca: bytes | None = None
+    withheld: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,15 @@ def resolve(asked: Asked, environment: Mapping[str, str]) -> Settings:
         token=token,
         token_source=token_source,
         ca=_read(ca, "certificates").encode() if ca else None,
+        withheld=_withheld(folder) if token is None else "",
     )
+
+
+def _withheld(folder: _Folder) -> str:
+    if folder.token_file is None:
+        return ""
+    own = ", ".join(map(str, folder.addresses))
+    return f"the token of {folder.path} is used for its own addresses only ({own})"
 
 
 def _addresses(
@@ -94,8 +105,11 @@ def _addresses(
         return parse_addresses(said), "MAINSPRING_ADDRESS"
     if folder.addresses:
         return folder.addresses, str(folder.path / CLIENT_FILE)
+    named = asked.data is not None or environment.get("MAINSPRING_DATA")
     raise UnavailableError(
-        f"no server is known: {folder.path} holds no {CLIENT_FILE}", reason="NO_ADDRESS"
+        f"no server is known: no cluster is running on {folder.path}",
+        reason="NO_ADDRESS",
+        metadata={"data": f" --data {shlex.quote(str(folder.path))}"} if named else None,
     )
 
 

@@ -52,7 +52,7 @@ def _text(failure: Any) -> str:
 
 def _sentence(code: grpc.StatusCode, text: str, address: str) -> str:
     if code is grpc.StatusCode.UNAVAILABLE:
-        return f"no answer from {address}: {text or 'the connection failed'}"
+        return _unreached(text, address)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return f"no answer from {address} in time"
     if code is grpc.StatusCode.UNIMPLEMENTED:
@@ -60,6 +60,15 @@ def _sentence(code: grpc.StatusCode, text: str, address: str) -> str:
     if code in _BY_CODE and text:
         return text
     return f"{address} answered {code.name}: {text or 'no further details'}"
+
+
+def _unreached(text: str, address: str) -> str:
+    """Why there was no answer, in plain words where gRPC's own are known."""
+    if "Connection refused" in text:
+        return f"connection refused by {address}"
+    if "DNS resolution failed" in text or "Domain name not found" in text:
+        return f"host name {address.rpartition(':')[0]} not found"
+    return f"no answer from {address}: {text or 'the connection failed'}"
 
 
 def _details(failure: Any) -> tuple[list[errors.Violation], str, dict[str, str]]:
