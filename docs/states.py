@@ -48,7 +48,7 @@ TASK_EVENTS = {
     TaskEvent.SUCCEED: "The attempt ended with success.",
     TaskEvent.FAIL: "The attempt failed or took too long, and it was the last one.",
     TaskEvent.RETRY: "The attempt failed or took too long; another one follows after a backoff.",
-    TaskEvent.RETURN: "The agent refused the attempt: nothing was started, no attempt is used up.",
+    TaskEvent.RETURN: "The agent refused the attempt, or stopped and lost it: no try is used up.",
     TaskEvent.DUE: "The backoff is over.",
     TaskEvent.CANCEL: "The attempt was stopped with its run, or the run ended without one.",
 }

@@ -134,6 +134,7 @@ TASK_TRANSITIONS: dict[tuple[TaskState, TaskEvent], TaskState] = {
     (TaskState.RUNNING, TaskEvent.SUCCEED): TaskState.SUCCEEDED,
     (TaskState.RUNNING, TaskEvent.FAIL): TaskState.FAILED,
     (TaskState.RUNNING, TaskEvent.RETRY): TaskState.BACKOFF,
+    (TaskState.RUNNING, TaskEvent.RETURN): TaskState.READY,
     (TaskState.RUNNING, TaskEvent.CANCEL): TaskState.CANCELLED,
     (TaskState.BACKOFF, TaskEvent.DUE): TaskState.READY,
     (TaskState.BACKOFF, TaskEvent.CANCEL): TaskState.CANCELLED,

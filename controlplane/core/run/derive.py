@@ -29,15 +29,17 @@ def own_state(version: DagVersion, task: int, number: int, ended: AttemptState) 
     """The state that the last ended attempt leaves a task instance in, when nothing waits.
 
     `number` is the attempt's number. A failed attempt that has retries left, and one that was
-    refused, leave the task ready: in a run that is being stopped that means cancelled.
+    refused or lost with its agent, leave the task ready: in a run that is being stopped that means
+    cancelled.
     """
     if ended is AttemptState.SUCCEEDED:
         return TaskState.SUCCEEDED
     if ended is AttemptState.CANCELLED:
         return TaskState.CANCELLED
-    refused = ended is AttemptState.REJECTED
+    if ended in (AttemptState.REJECTED, AttemptState.LOST):
+        return TaskState.READY
     left = number < version.tasks[task].retry.max_attempts
-    return TaskState.READY if refused or left else TaskState.FAILED
+    return TaskState.READY if left else TaskState.FAILED
 
 
 def derive(version: DagVersion, own: Mapping[int, TaskState], run_state: RunState) -> bytearray:

@@ -1,9 +1,9 @@
 """Decides the life of attempts: placed, adopted, ended, tried again.
 
 An attempt ends by exactly one event; whatever arrives about one that is not live is acknowledged
-and changes nothing. Rejected attempts are final: the task is ready again under the same number and
-will get another id. An agent's inventory comes before anything is assigned to it. Does not know how
-messages travel.
+and changes nothing. Rejected and lost attempts are final and say nothing about their task: it is
+ready again under the same number and will get another id. An agent's inventory comes before
+anything is assigned to it. Does not know how messages travel.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ UNASKED = "the agent stopped the attempt without being asked"
 # Looked up once: members of an enum cost more than the rest of a comparison.
 _ASSIGN, _SUCCEED = TaskEvent.ASSIGN, TaskEvent.SUCCEED
 _SUCCEEDED, _CANCELLED = AttemptState.SUCCEEDED, AttemptState.CANCELLED
+_LOST = AttemptState.LOST
 
 
 class Attempts:
@@ -133,7 +134,9 @@ class Attempts:
         self._end(attempt, event)
         if event.state is _SUCCEEDED:
             self._release(run, run.end(task, _SUCCEED))
-        elif event.state is _CANCELLED:
+        elif event.state is _LOST and run.state.starts_tasks:
+            self._return(attempt)
+        elif event.state in (_CANCELLED, _LOST):
             self._release(run, run.end(task, TaskEvent.CANCEL))
         elif attempt.number < run.version.tasks[task].retry.max_attempts:
             self._retry(attempt, event)
@@ -156,15 +159,21 @@ class Attempts:
             self.finished(refusal)
             return
         self._end(attempt, refusal)
+        self._return(attempt)
+        self._runs.advance(attempt.run)
+
+    def _return(self, attempt: LiveAttempt) -> None:
+        """The task is ready again under the same number, better on another agent."""
         run = attempt.run
         run.numbers[attempt.task] = attempt.number
         run.move(attempt.task, TaskEvent.RETURN)
         self._release(run, [attempt.task])
         self._leave_alone(attempt)
-        self._runs.advance(run)
 
     def _leave_alone(self, attempt: LiveAttempt) -> None:
         book = self._book
+        if book.fleet.room(attempt.agent).incarnation != attempt.incarnation:
+            return
         if book.fleet.admitted(book.shard, attempt.agent):
             book.fleet.expel(book.shard, attempt.agent)
             pause_over = RefusalOver(attempt.agent, attempt.incarnation)

@@ -50,8 +50,8 @@ class Recovery:
             self._attempts.wait(run, wait.task, wait.due_us)
         latest = {(ended.run, ended.task): ended for ended in stored.ended}
         for ended in latest.values():
-            # A refused attempt is tried again under its own number, and has no row that waits.
-            if ended.state == AttemptState.REJECTED:
+            # A refused or lost attempt is tried again under its own number, and no row waits.
+            if ended.state in (AttemptState.REJECTED, AttemptState.LOST):
                 numbers[ended.run].numbers.setdefault(ended.task, ended.number)
         ends = _ends(stored)
         for run in numbers.values():

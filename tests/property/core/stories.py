@@ -24,7 +24,20 @@ ENDS = {
     "time out": AttemptState.TIMED_OUT,
     "stop": AttemptState.CANCELLED,
 }
-VERBS = (*ENDS, "start", "reject", "repeat", "cancel", "trigger", "pass time", "unplug", "plug")
+VERBS = (
+    *ENDS,
+    "start",
+    "reject",
+    "lose",
+    "repeat",
+    "cancel",
+    "trigger",
+    "pass time",
+    "unplug",
+    "plug",
+)
+# Ends that say nothing about the task.
+RETURNED = (AttemptState.REJECTED, AttemptState.LOST)
 
 
 class Move(NamedTuple):
@@ -103,6 +116,11 @@ class Player:
             self.bench.held[chosen[0]].pop(chosen[1], None)
             self.bench.step(Rejected(*chosen, "full"))
             self.bench.wait(REFUSAL_PAUSE_MS)
+
+    def _lose(self, choice: int) -> None:
+        """The agent stops and has to kill the attempt."""
+        self._end(choice, AttemptState.LOST)
+        self.bench.wait(REFUSAL_PAUSE_MS)
 
     def _repeat(self, choice: int) -> None:
         """An old report arrives once more, with another outcome: nothing may change."""
@@ -195,7 +213,7 @@ def _final_tasks(player: Player, run: int) -> dict[int, TaskState]:
     store, version = player.bench.store, player.version
     own = {}
     for row in store.history:
-        if row.run == run and row.state is not AttemptState.REJECTED:
+        if row.run == run and row.state not in RETURNED:
             spent = store.numbers[row.attempt_id] >= version.tasks[row.task].retry.max_attempts
             if row.state is AttemptState.SUCCEEDED:
                 own[row.task] = TaskState.SUCCEEDED

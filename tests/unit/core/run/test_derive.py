@@ -80,7 +80,7 @@ def test_a_cancelled_parent_blocks_nobody():
         (AttemptState.FAILED, 2, S.READY),
         (AttemptState.FAILED, 3, S.FAILED),
         (AttemptState.TIMED_OUT, 3, S.FAILED),
-        (AttemptState.LOST, 1, S.READY),
+        (AttemptState.LOST, 3, S.READY),
     ],
 )
 def test_what_the_last_attempt_leaves(ended, number, left):

@@ -353,6 +353,66 @@ def test_a_refusal_in_a_run_that_is_stopped_ends_the_run():
     assert bench.tasks() == {"a": "CANCELLED"}
 
 
+# Lost with their agent
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_a_lost_attempt_is_followed_by_another_of_the_same_number(starts):
+    bench = running()
+    bench.agent("bee")
+    _, lost = bench.holder("a")
+    if starts:
+        bench.started("a")
+    bench.step(bench.result("a", AttemptState.LOST, message="its agent stopped"))
+    done = bench.effects.writes.done[0]
+    assert (done.state, done.message) == (AttemptState.LOST, "its agent stopped")
+    assert bench.acknowledged == [lost]
+    message = bench.of(AssignMessage)[0]
+    assert (message.agent, message.number) == ("bee", 1)
+    assert message.attempt_id != lost
+    assert not bench.effects.writes.waits
+
+
+def test_an_attempt_that_was_lost_before_it_started_has_no_start():
+    bench = running()
+    agent, attempt_id = bench.holder("a")
+    bench.step(Finished(agent, attempt_id, AttemptState.LOST, 0, 99, None, 9, 0, 0, "stopped"))
+    assert bench.effects.writes.done[0].started_us is None
+    assert bench.tasks() == {"a": "READY"}
+
+
+def test_a_lost_attempt_keeps_its_number_after_a_takeover():
+    bench = running(retry=retries(3))
+    bench.fail("a")
+    bench.wait(1_000)
+    bench.step(bench.result("a", AttemptState.LOST))
+    bench.gone()
+    bench.recover()
+    bench.agent()
+    assert [message.number for message in bench.of(AssignMessage)] == [2]
+
+
+def test_an_attempt_lost_in_a_run_that_is_stopped_ends_as_cancelled():
+    bench = running(retry=retries(3))
+    bench.started("a")
+    bench.cancel()
+    bench.step(bench.result("a", AttemptState.LOST))
+    assert bench.effects.writes.done[0].state is AttemptState.LOST
+    assert bench.state() is RunState.CANCELLED
+    assert bench.tasks() == {"a": "CANCELLED"}
+
+
+def test_what_the_life_before_lost_does_not_keep_an_agent_from_work():
+    bench = running()
+    lost = bench.result("a", AttemptState.LOST)
+    bench.gone()
+    bench.fleet.connect("ant", b"life 2", cores(4))
+    bench.fleet.grant("ant", cores(4))
+    bench.inventory(live={})
+    bench.step(lost)
+    assert bench.assigned == ["a"]
+
+
 # Inventory
 
 

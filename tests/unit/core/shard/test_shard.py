@@ -171,4 +171,6 @@ def _ends_of_every_kind():
     bench.fail("fails")
     bench.cancel()
     bench.start(dag({"a": ""}))
+    bench.started("a")
+    bench.step(bench.result("a", AttemptState.LOST))
     bench.fail("a")
