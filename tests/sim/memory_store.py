@@ -23,7 +23,7 @@ from controlplane.core.events import (
     ScheduleRecord,
     WaitRecord,
 )
-from controlplane.core.states import RunState
+from controlplane.core.states import AttemptState, RunState
 from controlplane.core.types import BUCKETS, DagKey
 from controlplane.store.errors import (
     BatchRefused,
@@ -491,8 +491,9 @@ def recovered_rows(database: MemoryDatabase, shard: int) -> RecoveredRows:
     numbers = {(row["day"], row["run"]) for row in live_runs}
     last: dict[Key, Row] = {}
     for key, row in tables["attempt"].items():
-        order = (row["number"], row["assigned_us"], row["finished_us"])
-        if key[:2] in numbers and order > last.get(key[:4], {"order": (0, 0, 0)})["order"]:
+        telling = row["state"] not in {AttemptState.REJECTED, AttemptState.LOST}
+        order = (row["number"], row["ended_epoch"], row["ended_batch"], telling, row["attempt_id"])
+        if key[:2] in numbers and order > last.get(key[:4], {"order": (0,)})["order"]:
             last[key[:4]] = {**row, "order": order}
     runs = _records(RunRecord, iter(live_runs))
     dags = _records(DagRecord, heads("dag"))

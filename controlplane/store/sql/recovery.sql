@@ -10,15 +10,17 @@ SELECT run, task, expansion, attempt_id, number, agent, incarnation, assigned_us
 FROM attempt_live WHERE shard = $1;
 
 -- name: recover_ended
--- By the primary key of each live run (LATERAL with OFFSET 0 leaves no other way); the last attempt
--- of the last number is the one assigned last.
+-- By the primary key of each live run (LATERAL with OFFSET 0 leaves no other way). Of the attempts
+-- of the last number the one whose end was recorded last counts, whatever the clocks of nodes say;
+-- of those of one batch, one that says something of its task before a refused (7) or lost (8) one.
 SELECT ended.run, ended.task, ended.expansion, ended.number, ended.state, ended.finished_us
 FROM run
 CROSS JOIN LATERAL (
     SELECT DISTINCT ON (task, expansion)
         attempt.run, task, expansion, number, attempt.state, attempt.finished_us
     FROM attempt WHERE attempt.day = run.day AND attempt.run = run.run
-    ORDER BY task, expansion, number DESC, assigned_us DESC, attempt.finished_us DESC
+    ORDER BY task, expansion, number DESC, ended_epoch DESC, ended_batch DESC,
+        attempt.state IN (7, 8), attempt_id DESC
     OFFSET 0
 ) AS ended
 WHERE run.shard = $1 AND run.finished_us IS NULL;

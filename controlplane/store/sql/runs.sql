@@ -31,11 +31,13 @@ SELECT task, expansion, attempt_id, number, CASE WHEN started_us IS NULL THEN 1 
 FROM attempt_live WHERE shard = $1 AND run = $2;
 
 -- name: read_last_attempts
+-- In the order of recover_ended.
 SELECT DISTINCT ON (task, expansion) task, expansion, attempt_id, number, state, agent,
     assigned_us, started_us, finished_us, exit_code, signal, stdout_bytes, stderr_bytes, message,
     epoch, batch, ended_epoch, ended_batch
 FROM attempt WHERE day = $1 AND run = $2
-ORDER BY task, expansion, number DESC, assigned_us DESC, finished_us DESC;
+ORDER BY task, expansion, number DESC, ended_epoch DESC, ended_batch DESC, state IN (7, 8),
+    attempt_id DESC;
 
 -- name: read_waits
 SELECT run, task, expansion, kind, due_us, number, reason FROM task_wait

@@ -213,6 +213,14 @@ async def test_the_rows_of_a_run_are_read_together(api, commit):
     assert await api.api.run_task_rows(DAY, 2) is None
 
 
+async def test_of_a_number_the_attempt_that_ended_last_is_read(api, commit):
+    again = live_row(1, 0, 2)._replace(assigned_us=NOW_US - 5)
+    lost = done_row(1, 0, 1, AttemptState.LOST)
+    await commit(first_hop(), Writes(done=[lost], live=[again]), Writes(done=[done_row(1, 0, 2)]))
+    [ended] = (await api.api.run_task_rows(DAY, 1)).ended
+    assert (ended.attempt_id, ended.state) == (attempt_id(2), AttemptState.SUCCEEDED)
+
+
 async def test_a_final_run_is_read_with_its_sealed_states(api, commit):
     await commit(first_hop(), second_hop(), last_hop())
     rows = await api.api.run_task_rows(DAY, 1)

@@ -119,10 +119,14 @@ async def test_a_retry_ends_and_assigns_the_same_task_instance(harness, leader):
     assert [(row.number, row.state) for row in rows.ended] == [(1, AttemptState.FAILED)]
 
 
-async def test_the_last_attempt_of_a_number_counts(harness, leader):
+@pytest.mark.parametrize(
+    "assigned_us", [NOW_US + 2, NOW_US - 5], ids=["later", "by a clock behind"]
+)
+async def test_the_last_attempt_of_a_number_counts(harness, leader, assigned_us):
     await leader(first_hop())
     refused = done_row(1, 0, 1, AttemptState.REJECTED)
-    await leader(Writes(done=[refused], live=[live_row(1, 0, 2)]))
+    again = live_row(1, 0, 2)._replace(assigned_us=assigned_us)
+    await leader(Writes(done=[refused], live=[again]))
     await leader(Writes(done=[done_row(1, 0, 2, AttemptState.FAILED)]))
     [ended] = (await harness.store.recover(0)).ended
     assert ended.state == AttemptState.FAILED
