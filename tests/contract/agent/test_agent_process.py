@@ -330,9 +330,14 @@ async def test_output_of_a_running_attempt_is_uploaded(session: Session, agent: 
     await until(log_file(agent, ID, "stdout").exists)
 
 
-async def test_a_stop_ends_what_runs_and_reports_it(session: Session, agent: AgentProcess):
-    session.assign(ID, shell("trap '' TERM; sleep 60", grace_ms=60_000))
+async def test_a_stop_ends_what_runs_and_reports_it(
+    session: Session, agent: AgentProcess, tmp_path: Path
+):
+    stubborn = tmp_path / "stubborn"
+    script = f"trap '' TERM; touch {stubborn}; sleep 60"
+    session.assign(ID, shell(script, grace_ms=60_000))
     await session.next("started")
+    await until(stubborn.exists)
     agent.terminate()
     await session.next("grant", number=2, amount=pb.Capacity())
     session.assign(OTHER_ID, shell("true"))
