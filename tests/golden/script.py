@@ -30,7 +30,7 @@ from controlplane.core.effects import (
 from controlplane.core.events import Event, Finished, PauseDag, Rejected, Started
 from controlplane.core.states import AttemptState, RunState
 from controlplane.core.time.deadlines import Now
-from controlplane.core.types import DagKey
+from controlplane.core.types import DagKey, Resources
 from tests.unit.core.bench import ShardBench, cores, dag, finished, retries
 
 NOTHING = "nothing"
@@ -57,6 +57,7 @@ class Script:
     def __init__(self) -> None:
         self.bench = ShardBench()
         self.names: dict[bytes, str] = {}
+        self.sizes: dict[str, Resources] = {}
 
     def play(self, line: str, body: list[str]) -> str:
         """One line with what is indented under it; several events joined by `+` are one step."""
@@ -92,14 +93,15 @@ class Script:
         self.bench.apply(version)
 
     def _do_agent(self, agent: str, size: str) -> None:
-        self.bench.agent(agent, cores(float(size.removeprefix("cores=")), 16))
+        self.sizes[agent] = cores(float(size.removeprefix("cores=")), 16)
+        self.bench.agent(agent, self.sizes[agent])
 
     def _do_unplug(self, agent: str) -> None:
         self.bench.gone(agent)
 
     def _do_plug(self, agent: str, *ended: str) -> None:
         """The agent is back and tells what it holds, and what ended meanwhile."""
-        self.bench.connect(agent, self.bench.fleet.room(agent).capacity)
+        self.bench.connect(agent, self.sizes[agent])
         self.bench.inventory(agent, finished=list(self._ends("finish", ended)))
 
     def _do_lose(self, task: str) -> str:
@@ -111,7 +113,7 @@ class Script:
     def _do_reborn(self, agent: str) -> None:
         """The agent comes back without memory, as another incarnation."""
         self.bench.held.pop(agent, None)
-        capacity = self.bench.fleet.room(agent).capacity
+        capacity = self.sizes[agent]
         self.bench.fleet.connect(agent, b"reborn", capacity)
         self.bench.fleet.grant(agent, capacity)
         self.bench.inventory(agent)

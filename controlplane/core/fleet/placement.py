@@ -5,7 +5,8 @@ begins where a request can just fit: filter (the shard may speak to the agent, t
 score (least room left on the dominant resource: best fit among the first of the level that fit),
 reserve. One fleet serves all shards of a node, in one thread, so no two shards can reserve the same
 room. What an attempt occupies is charged to its shard until it is over, whether or not its agent is
-connected.
+connected; it takes room only from the incarnation of the agent that it was assigned to. What is
+neither connected nor charged is forgotten.
 
 Does not know sessions, clocks or why a task is ready.
 """
@@ -26,7 +27,8 @@ CANDIDATES = 16
 class Room:
     """What one agent grants to this node, and what is charged against it.
 
-    `charges`: processor and memory that each shard occupies.
+    `charges`: processor, memory and number of the attempts, by incarnation and shard. `used_cpu`
+    and `used_memory` are those of the present incarnation.
     """
 
     agent: str
@@ -38,7 +40,7 @@ class Room:
     used_cpu: int = 0
     used_memory: int = 0
     shards: set[int] = field(default_factory=set)
-    charges: dict[int, list[int]] = field(default_factory=dict)
+    charges: dict[tuple[bytes, int], list[int]] = field(default_factory=dict)
     level: int = -1
 
     @property
@@ -71,6 +73,9 @@ class Fleet:
 
     def room(self, agent: str) -> Room:
         """The room of an agent; an unknown agent has none granted."""
+        return self._rooms.get(agent) or Room(agent)
+
+    def _kept(self, agent: str) -> Room:
         room = self._rooms.get(agent)
         if room is None:
             room = self._rooms[agent] = Room(agent)
@@ -78,9 +83,12 @@ class Fleet:
 
     def connect(self, agent: str, incarnation: bytes, capacity: Resources) -> None:
         """A session of an agent began; its grant comes later."""
-        room = self.room(agent)
+        room = self._kept(agent)
         room.incarnation, room.capacity, room.connected = incarnation, capacity, True
         room.shards.clear()
+        mine = [held for (life, _), held in room.charges.items() if life == incarnation]
+        room.used_cpu = sum(held[0] for held in mine)
+        room.used_memory = sum(held[1] for held in mine)
         self._set_grant(room, NOTHING)
 
     def disconnect(self, agent: str) -> None:
@@ -89,6 +97,7 @@ class Fleet:
         room.connected = False
         room.shards.clear()
         self._set_grant(room, NOTHING)
+        self._sweep(room)
 
     def grant(self, agent: str, amount: Resources) -> None:
         """The agent's grant to this node is now `amount`."""
@@ -105,9 +114,11 @@ class Fleet:
         return given
 
     def admit(self, shard: int, agent: str) -> None:
-        """The shard has the agent's inventory and may assign to it."""
-        self.room(agent).shards.add(shard)
-        self._grow()
+        """The shard has the agent's inventory and may assign to it, while it is connected."""
+        room = self.room(agent)
+        if room.connected:
+            room.shards.add(shard)
+            self._grow()
 
     def expel(self, shard: int, agent: str) -> None:
         """The shard may no longer assign to the agent."""
@@ -118,34 +129,47 @@ class Fleet:
         """Whether the shard may assign to the agent."""
         return shard in self.room(agent).shards
 
-    def charge(self, shard: int, agent: str, request: Resources) -> None:
-        """An attempt of the shard occupies the agent."""
-        room = self.room(agent)
+    def charge(self, shard: int, agent: str, incarnation: bytes, request: Resources) -> None:
+        """An attempt of the shard occupies an incarnation of the agent."""
+        room = self._kept(agent)
         cpu, memory = request.cpu_millis, request.memory_bytes
-        charges = room.charges.get(shard)
+        charges = room.charges.get((incarnation, shard))
         if charges is None:
-            charges = room.charges[shard] = [0, 0]
+            charges = room.charges[incarnation, shard] = [0, 0, 0]
         charges[0] += cpu
         charges[1] += memory
+        charges[2] += 1
+        if incarnation != room.incarnation:
+            return
         room.used_cpu += cpu
         room.used_memory += memory
         if room is not self._last:
             self._last = None
         self._file(room)
 
-    def discharge(self, shard: int, agent: str, request: Resources) -> None:
-        """An attempt of the shard no longer occupies the agent."""
+    def discharge(self, shard: int, agent: str, incarnation: bytes, request: Resources) -> None:
+        """An attempt of the shard no longer occupies that incarnation of the agent."""
         room = self._rooms[agent]
-        charges = room.charges[shard]
+        charges = room.charges[incarnation, shard]
         charges[0] -= request.cpu_millis
         charges[1] -= request.memory_bytes
-        self._return(room, request.cpu_millis, request.memory_bytes)
+        charges[2] -= 1
+        if not charges[2]:
+            del room.charges[incarnation, shard]
+        if incarnation == room.incarnation:
+            self._return(room, request.cpu_millis, request.memory_bytes)
+        self._sweep(room)
 
     def forget(self, shard: int) -> None:
         """The shard's memory is gone (deposed, or to be recovered): so are its charges."""
-        for room in self._rooms.values():
+        self._grow()
+        for room in list(self._rooms.values()):
             room.shards.discard(shard)
-            self._return(room, *room.charges.pop(shard, (0, 0)))
+            for life, holder in [key for key in room.charges if key[1] == shard]:
+                cpu, memory, _ = room.charges.pop((life, holder))
+                if life == room.incarnation:
+                    self._return(room, cpu, memory)
+            self._sweep(room)
 
     def place(self, shard: int, request: Resources) -> Room | None:
         """The best fitting room for an attempt of the shard, or None when none fits now.
@@ -190,6 +214,11 @@ class Fleet:
         room.used_memory -= memory
         self._grow()
         self._file(room)
+
+    def _sweep(self, room: Room) -> None:
+        """Forgets an agent that is neither connected nor charged."""
+        if not room.connected and not room.charges:
+            self._rooms.pop(room.agent, None)
 
     def _grow(self) -> None:
         self.growth += 1

@@ -81,7 +81,8 @@ class Attempts:
         run, task, book = attempt.run, attempt.task, self._book
         run.live[task] = attempt
         book.keep(attempt)
-        book.fleet.charge(book.shard, attempt.agent, run.version.tasks[task].request)
+        request = run.version.tasks[task].request
+        book.fleet.charge(book.shard, attempt.agent, attempt.incarnation, request)
 
     def _send(self, attempt: LiveAttempt) -> None:
         run = attempt.run
@@ -190,7 +191,8 @@ class Attempts:
         attempt_id = attempt.attempt_id
         del run.live[task]
         book.drop(attempt)
-        book.fleet.discharge(book.shard, attempt.agent, run.version.tasks[task].request)
+        request = run.version.tasks[task].request
+        book.fleet.discharge(book.shard, attempt.agent, attempt.incarnation, request)
         day, number = run.key
         book.effects.writes.done.append(
             DoneRow(

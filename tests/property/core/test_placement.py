@@ -12,6 +12,7 @@ from controlplane.core.types import Resources
 AGENTS = [f"agent-{number}" for number in range(6)]
 agents = st.sampled_from(AGENTS)
 shards = st.integers(0, 1)
+incarnations = st.sampled_from([b"life 1", b"life 2"])
 amounts = st.builds(Resources, st.integers(0, 9), st.integers(0, 9))
 
 
@@ -39,9 +40,9 @@ class AnyDay(RuleBasedStateMachine):
         self.fleet = Fleet()
         self.charges = []
 
-    @rule(agent=agents, capacity=amounts, share=st.integers(1, 3))
-    def connect(self, agent, capacity, share):
-        self.fleet.connect(agent, b"life", capacity)
+    @rule(agent=agents, incarnation=incarnations, capacity=amounts, share=st.integers(1, 3))
+    def connect(self, agent, incarnation, capacity, share):
+        self.fleet.connect(agent, incarnation, capacity)
         self.fleet.grant(
             agent, Resources(capacity.cpu_millis // share, capacity.memory_bytes // share)
         )
@@ -76,20 +77,22 @@ class AnyDay(RuleBasedStateMachine):
             best = expected[0][:2]
             assert room.agent in [agent for *score, agent in expected if tuple(score) == best]
             assert request.fits(room.free)
-            self.fleet.charge(shard, room.agent, request)
-            self.charges.append((shard, room.agent, request))
+            self.fleet.charge(shard, room.agent, room.incarnation, request)
+            self.charges.append((shard, room.agent, room.incarnation, request))
 
-    @rule(shard=shards, agent=agents, request=amounts)
-    def charge_what_was_adopted(self, shard, agent, request):
-        self.fleet.charge(shard, agent, request)
-        self.charges.append((shard, agent, request))
+    @rule(shard=shards, agent=agents, incarnation=incarnations, request=amounts)
+    def charge_what_was_adopted(self, shard, agent, incarnation, request):
+        self.fleet.charge(shard, agent, incarnation, request)
+        self.charges.append((shard, agent, incarnation, request))
 
     @rule(choice=st.integers(0, 1_000))
     def discharge(self, choice):
         if self.charges:
             growth = self.fleet.growth
-            self.fleet.discharge(*self.charges.pop(choice % len(self.charges)))
-            assert self.fleet.growth > growth
+            shard, agent, incarnation, request = self.charges.pop(choice % len(self.charges))
+            present = self.fleet.room(agent).incarnation == incarnation
+            self.fleet.discharge(shard, agent, incarnation, request)
+            assert self.fleet.growth > growth or not present
 
     @rule(shard=shards)
     def forget(self, shard):
@@ -99,10 +102,19 @@ class AnyDay(RuleBasedStateMachine):
     @invariant()
     def used_is_what_is_charged(self):
         for room in self.fleet.rooms():
-            mine = [request for _, agent, request in self.charges if agent == room.agent]
+            mine = [
+                request
+                for _, agent, incarnation, request in self.charges
+                if (agent, incarnation) == (room.agent, room.incarnation)
+            ]
             assert sum((request for request in mine), Resources()) == Resources(
                 room.used_cpu, room.used_memory
             )
+
+    @invariant()
+    def none_but_connected_or_charged_agents_are_kept(self):
+        charged = {charge[1] for charge in self.charges}
+        assert all(room.connected or room.agent in charged for room in self.fleet.rooms())
 
 
 TestAnyDay = AnyDay.TestCase
@@ -121,6 +133,6 @@ def test_no_agent_is_ever_filled_beyond_its_grant(requests, grants):
         fleet.admit(0, f"agent-{number}")
     for request in requests:
         if room := fleet.place(0, request):
-            fleet.charge(0, room.agent, request)
+            fleet.charge(0, room.agent, room.incarnation, request)
     for room in fleet.rooms():
         assert Resources(room.used_cpu, room.used_memory).fits(room.granted)

@@ -261,7 +261,7 @@ async def test_unused_room_is_given_back():
     desk = Desk()
     session = await desk.open()
     desk.receive(session, grant=pb.Grant(number=2, amount=CAPACITY))
-    desk.fleet.charge(0, "a-1", Resources(3_000, 0))
+    desk.fleet.charge(0, "a-1", session.incarnation, Resources(3_000, 0))
     desk.receive(session, recall=pb.Recall(number=2, amount=pb.Capacity(cpu_millis=2_000)))
     release = (await told(session)).release
     assert (release.number, release.amount.cpu_millis) == (2, 1_000)

@@ -26,7 +26,7 @@ def put(fleet, request, shard=0):
     """Places and charges, as a shard does."""
     agent = placed(fleet, request, shard)
     if agent is not None:
-        fleet.charge(shard, agent, request)
+        fleet.charge(shard, agent, b"life", request)
     return agent
 
 
@@ -48,7 +48,7 @@ def test_the_dominant_resource_decides_the_fit():
     fleet = fleet_of(roomy=cores(4, 64), tight=cores(4, 8))
     assert placed(fleet, cores(1, 1)) == "tight"
     assert placed(fleet, cores(1, 9)) == "roomy"
-    fleet.charge(0, "roomy", cores(0, 60))
+    fleet.charge(0, "roomy", b"life", cores(0, 60))
     assert placed(fleet, cores(1, 1)) == "roomy", "now both are left with 3 cores, it with less"
 
 
@@ -72,7 +72,7 @@ def test_another_question_is_answered_anew():
     fleet = fleet_of(ant=cores(4), bee=cores(2))
     assert placed(fleet, cores(3)) == "ant"
     assert placed(fleet, cores(1)) == "bee"
-    fleet.charge(0, "ant", cores(3))
+    fleet.charge(0, "ant", b"life", cores(3))
     assert placed(fleet, cores(1)) == "ant"
 
 
@@ -81,14 +81,14 @@ def test_what_ends_gives_its_room_back_and_says_so():
     assert put(fleet, cores(1)) == "ant"
     assert put(fleet, cores(1)) is None
     before = fleet.growth
-    fleet.discharge(0, "ant", cores(1))
+    fleet.discharge(0, "ant", b"life", cores(1))
     assert fleet.growth > before
     assert put(fleet, cores(1)) == "ant"
 
 
 def test_a_request_for_nothing_fits_a_full_agent():
     fleet = fleet_of(ant=cores(1))
-    fleet.charge(0, "ant", cores(1))
+    fleet.charge(0, "ant", b"life", cores(1))
     assert placed(fleet, Resources()) == "ant"
 
 
@@ -112,7 +112,7 @@ def test_shards_never_reserve_the_same_room():
 
 def test_without_a_session_nothing_is_placed_but_charges_stay():
     fleet = fleet_of(ant=cores(2))
-    fleet.charge(0, "ant", cores(1))
+    fleet.charge(0, "ant", b"life", cores(1))
     fleet.disconnect("ant")
     assert placed(fleet, cores(1)) is None
     fleet.connect("ant", b"life", cores(2))
@@ -124,17 +124,17 @@ def test_without_a_session_nothing_is_placed_but_charges_stay():
 
 def test_a_grant_below_what_is_used_leaves_no_room():
     fleet = fleet_of(ant=cores(4))
-    fleet.charge(0, "ant", cores(3))
+    fleet.charge(0, "ant", b"life", cores(3))
     fleet.grant("ant", cores(2))
     assert fleet.room("ant").free == Resources()
     assert placed(fleet, Resources()) is None
-    fleet.discharge(0, "ant", cores(3))
+    fleet.discharge(0, "ant", b"life", cores(3))
     assert placed(fleet, cores(2)) == "ant"
 
 
 def test_only_the_unused_part_of_a_grant_is_given_back():
     fleet = fleet_of(ant=cores(4, 8))
-    fleet.charge(0, "ant", cores(1, 6))
+    fleet.charge(0, "ant", b"life", cores(1, 6))
     assert fleet.release("ant", cores(2, 4)) == cores(2, 2)
     assert fleet.room("ant").granted == cores(2, 6)
     assert fleet.room("ant").free == cores(1, 0)
@@ -143,8 +143,8 @@ def test_only_the_unused_part_of_a_grant_is_given_back():
 def test_a_forgotten_shard_leaves_no_charge_and_may_speak_to_nobody():
     fleet = fleet_of(ant=cores(2), bee=cores(2))
     fleet.admit(1, "ant")
-    fleet.charge(0, "ant", cores(1))
-    fleet.charge(1, "ant", cores(1))
+    fleet.charge(0, "ant", b"life", cores(1))
+    fleet.charge(1, "ant", b"life", cores(1))
     fleet.forget(0)
     assert fleet.room("ant").free == cores(1)
     assert placed(fleet, cores(1), shard=0) is None
@@ -153,15 +153,41 @@ def test_a_forgotten_shard_leaves_no_charge_and_may_speak_to_nobody():
 
 def test_what_could_ever_fit_is_judged_by_capacity_not_by_the_moment():
     fleet = fleet_of(ant=cores(2, 4))
-    fleet.charge(0, "ant", cores(2))
+    fleet.charge(0, "ant", b"life", cores(2))
     assert fleet.could_ever_fit(cores(2, 4))
     assert not fleet.could_ever_fit(cores(3, 0))
     fleet.disconnect("ant")
     assert not fleet.could_ever_fit(cores(1))
 
 
+def test_what_another_incarnation_holds_takes_no_room_from_this_one():
+    fleet = fleet_of(ant=cores(2))
+    fleet.charge(0, "ant", b"life", cores(1))
+    fleet.charge(0, "ant", b"before", cores(2))
+    assert fleet.room("ant").free == cores(1)
+    fleet.connect("ant", b"next", cores(2))
+    fleet.grant("ant", cores(2))
+    assert fleet.room("ant").free == cores(2)
+    fleet.discharge(0, "ant", b"before", cores(2))
+    assert fleet.room("ant").free == cores(2)
+    fleet.connect("ant", b"life", cores(2))
+    fleet.grant("ant", cores(2))
+    assert fleet.room("ant").free == cores(1), "the same incarnation is back"
+    fleet.forget(0)
+    assert fleet.room("ant").free == cores(2)
+
+
+def test_a_forgotten_shard_takes_its_charges_of_all_incarnations_along():
+    fleet = fleet_of(ant=cores(2))
+    fleet.charge(0, "ant", b"before", cores(2))
+    fleet.forget(0)
+    assert fleet.room("ant").free == cores(2)
+    assert not fleet.room("ant").charges
+
+
 def test_all_rooms_are_listed():
     fleet = fleet_of(ant=cores(1), bee=cores(1))
+    fleet.charge(0, "bee", b"life", cores(1))
     fleet.disconnect("bee")
     assert {(room.agent, room.connected) for room in fleet.rooms()} == {
         ("ant", True),
@@ -169,9 +195,29 @@ def test_all_rooms_are_listed():
     }
 
 
+def test_an_agent_neither_connected_nor_charged_is_forgotten():
+    fleet = fleet_of(ant=cores(1), bee=cores(1), cat=cores(1))
+    fleet.charge(0, "bee", b"life", cores(0))
+    fleet.charge(0, "cat", b"life", cores(1))
+    for agent in ("ant", "bee", "cat", "dog"):
+        fleet.disconnect(agent)
+    assert [room.agent for room in fleet.rooms()] == ["bee", "cat"]
+    fleet.discharge(0, "bee", b"life", cores(0))
+    assert [room.agent for room in fleet.rooms()] == ["cat"]
+    fleet.forget(0)
+    assert fleet.rooms() == ()
+
+
+def test_nobody_is_admitted_to_an_agent_without_a_session():
+    fleet = fleet_of(ant=cores(1))
+    fleet.disconnect("ant")
+    fleet.admit(0, "ant")
+    assert not fleet.admitted(0, "ant")
+
+
 def test_a_search_among_many_equals_compares_only_a_few():
     fleet = fleet_of(**{f"a{n}": cores(4, 8) for n in range(CANDIDATES + 1)})
     tightest = f"a{CANDIDATES}"
-    fleet.charge(0, tightest, cores(0, 4))
-    fleet.charge(0, tightest, cores(0.5, 0))
+    fleet.charge(0, tightest, b"life", cores(0, 4))
+    fleet.charge(0, tightest, b"life", cores(0.5, 0))
     assert placed(fleet, cores(3)) == "a0", "the tightest of the level lies behind the candidates"

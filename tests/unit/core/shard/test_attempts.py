@@ -473,7 +473,7 @@ def test_attempts_of_another_incarnation_stay_live():
     bench.inventory(live={})
     assert bench.assigned == []
     assert bench.shard.live_attempts == 1
-    assert bench.fleet.room("ant").used_cpu == 1_000
+    assert bench.fleet.room("ant").used_cpu == 0, "it takes no room from the new one"
 
 
 def test_the_inventory_of_an_incarnation_that_is_gone_admits_nobody():
