@@ -58,6 +58,11 @@ class ReadyQueue:
         """Whether there may be entries that no place was looked for."""
         return bool(self._heads)
 
+    @property
+    def parked(self) -> bool:
+        """Whether there are entries that found no place."""
+        return bool(self._parked)
+
     def push(self, run: Run, task: int, ready_us: int) -> None:
         """A task became ready."""
         definition = run.version.tasks[task]

@@ -108,8 +108,10 @@ class Shard:
 
     def next_deadline(self) -> int | None:
         """When to step at the latest, in milliseconds of the monotonic clock; None: no need."""
-        if self._book.queue.untried:
-            # The last step ran out of attempt ids: go on once more are offered.
+        queue = self._book.queue
+        grown = self._book.fleet.growth != self._growth
+        if queue.untried or (grown and queue.parked):
+            # The last step ran out of attempt ids, or there may be more room than it saw.
             return self._book.now.mono_ms
         return self._book.wheel.next_deadline()
 

@@ -110,6 +110,22 @@ def test_room_that_did_not_grow_is_not_searched_again():
     assert asked["place"] == 1
 
 
+def test_a_shard_with_parked_tasks_looks_again_when_room_grew_after_its_step():
+    one = ShardBench(1)
+    two = ShardBench(2, one.fleet)
+    one.agent(size=cores(1))
+    two.inventory(live={})
+    one.start(dag({"a": ""}))
+    two.start(dag({"b": ""}))
+    assert two.assigned == []
+    assert two.shard.next_deadline() is None
+    one.finish("a")
+    assert one.shard.next_deadline() is None, "it has nothing that waits"
+    assert two.shard.next_deadline() == two.now.mono_ms
+    two.settle()
+    assert two.assigned == ["b"]
+
+
 def test_every_change_in_the_tables_happens(monkeypatch):
     taken = set()
     changed, moved = run_module.next_run_state, run_module.next_task_state
