@@ -13,9 +13,10 @@ Does not know sessions, clocks or why a task is ready.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from controlplane.core.fleet.claims import Claims, Shape
 from controlplane.core.types import Resources
 
 NOTHING = Resources()
@@ -68,6 +69,7 @@ class Fleet:
         # the same question until it is full or something else changes.
         self._last: Room | None = None
         self._last_asked = (-1, NOTHING)
+        self.claims = Claims()
         # Grows whenever there may be more room than before: who found none may look again.
         self.growth = 0
 
@@ -162,6 +164,7 @@ class Fleet:
 
     def forget(self, shard: int) -> None:
         """The shard's memory is gone (deposed, or to be recovered): so are its charges."""
+        self.claims.publish(shard, {}, yielded=False)
         self._grow()
         for room in list(self._rooms.values()):
             room.shards.discard(shard)
@@ -195,6 +198,29 @@ class Fleet:
                 return best
             occupied ^= lowest
         return None
+
+    def yields(self, shard: int, room: Room, request: Resources, since_us: int) -> bool:
+        """Whether a shard leaves room that it found to an older task of another shard.
+
+        The other one is to look at once. Not leaving it, the shard takes it.
+        """
+        free = room.grant_cpu - room.used_cpu, room.grant_memory - room.used_memory
+        turn = self.claims.oldest(shard, since_us, free, room.shards)
+        if turn == shard:
+            self.claims.served(shard, (request.cpu_millis, request.memory_bytes), since_us)
+            return False
+        if self.claims.wait_for(turn):
+            self._grow()
+        return True
+
+    def claim(self, shard: int, claims: Mapping[Shape, int], *, yielded: bool) -> None:
+        """What a shard that has looked for places still waits for: shape → since when.
+
+        Shards that left room to it may look again, unless it has left room to a third one itself:
+        then all look again after that one.
+        """
+        if self.claims.publish(shard, claims, yielded=yielded):
+            self._grow()
 
     def could_ever_fit(self, request: Resources) -> bool:
         """Whether the whole capacity of some connected agent would hold the request."""

@@ -46,18 +46,31 @@ class Attempts:
     def __init__(self, book: Book, runs: Runs) -> None:
         self._book = book
         self._runs = runs
+        self._claiming = False
 
     def assign_ready(self) -> None:
-        """Places ready tasks until no ready task finds room or no attempt id is left."""
+        """Places ready tasks until no ready task finds room or no attempt id is left.
+
+        Room that fits an older task of another shard of the node is left to it.
+        """
         book = self._book
-        queue, place, shard = book.queue, book.fleet.place, book.shard
+        fleet, queue, shard = book.fleet, book.queue, book.shard
+        place, contested = fleet.place, fleet.claims.contested(shard)
+        yielded = False
         while book.attempt_ids and (entry := queue.pop()) is not None:
             run, task = entry[3], entry[4]
-            room = place(shard, run.version.tasks[task].request)
+            request = run.version.tasks[task].request
+            room = place(shard, request)
             if room is None:
+                queue.park(entry)
+            elif contested and fleet.yields(shard, room, request, entry[1]):
+                yielded = True
                 queue.park(entry)
             else:
                 self._assign(run, task, room)
+        if queue.parked or self._claiming:
+            self._claiming = queue.parked
+            fleet.claim(shard, queue.claims(), yielded=yielded)
 
     def _assign(self, run: Run, task: int, room: Room) -> None:
         book = self._book

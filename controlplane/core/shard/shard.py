@@ -101,9 +101,10 @@ class Shard:
             self._on_event[type(event)](event)
         fleet = self._book.fleet
         if fleet.growth != self._growth:
-            self._growth = fleet.growth
             self._book.queue.begin()
         self._attempts.assign_ready()
+        # What this shard itself left to others or claims is no news to it.
+        self._growth = fleet.growth
         return self._book.close()
 
     def next_deadline(self) -> int | None:

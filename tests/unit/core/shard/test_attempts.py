@@ -100,6 +100,86 @@ def test_shards_of_one_node_share_its_agents():
     assert two.assigned == ["d"]
 
 
+def two_shards(slots=1):
+    """Two shards of a node with one agent."""
+    one = ShardBench(1)
+    two = ShardBench(2, one.fleet)
+    one.agent(size=cores(slots))
+    two.inventory(live={})
+    return one, two
+
+
+def test_room_that_a_shard_frees_goes_to_an_older_task_of_another_shard():
+    one, two = two_shards()
+    one.start(dag({"a": "", "b": "a"}))
+    two.start(dag({"c": ""}))
+    one.wait(5)
+    one.finish("a")
+    assert one.assigned == []
+    assert one.shard.next_deadline() is None, "it waits for the other"
+    assert two.shard.next_deadline() == two.now.mono_ms
+    two.settle()
+    assert two.assigned == ["c"]
+    assert one.shard.next_deadline() == one.now.mono_ms
+    one.settle()
+    assert (one.assigned, one.shard.next_deadline()) == ([], None)
+    two.finish("c")
+    one.settle()
+    assert one.assigned == ["b"]
+
+
+def test_room_is_not_kept_for_a_task_that_cannot_use_it():
+    one, two = two_shards()
+    one.start(dag({"a": "", "b": "a"}))
+    two.start(dag({"c": ""}, requests={"c": cores(2)}))
+    one.wait(5)
+    one.finish("a")
+    assert one.assigned == ["b"]
+
+
+def test_room_is_not_kept_for_a_task_whose_run_is_over():
+    one, two = two_shards()
+    one.start(dag({"a": "", "b": "a"}))
+    two.start(dag({"c": ""}))
+    two.cancel()
+    one.wait(5)
+    one.finish("a")
+    assert one.assigned == []
+    two.settle()
+    one.settle()
+    assert one.assigned == ["b"]
+
+
+def test_a_shard_that_is_forgotten_claims_nothing():
+    one, two = two_shards()
+    one.start(dag({"a": "", "b": "a"}))
+    two.start(dag({"c": ""}))
+    one.wait(5)
+    one.finish("a")
+    one.fleet.forget(2)
+    one.settle()
+    assert one.assigned == ["b"]
+
+
+def test_three_shards_that_wait_for_each_other_come_to_rest():
+    one, two = two_shards(2)
+    three = ShardBench(3, one.fleet)
+    three.inventory(live={})
+    one.start(dag({"a": "", "b": "", "late": "a"}))
+    three.start(dag({"big": "", "low": ""}, requests={"big": cores(2)}))
+    two.wait(2)
+    two.start(dag({"c": ""}))
+    one.wait(5)
+    one.finish("a")
+    two.settle()
+    one.settle()
+    two.settle()
+    assert (one.assigned, two.assigned) == ([], [])
+    assert {shard.shard.next_deadline() for shard in (one, two)} == {None}
+    three.settle()
+    assert three.assigned == ["low"]
+
+
 # Started
 
 
