@@ -107,7 +107,10 @@ def _schedules_problems(spec: dag_pb2.DagSpec) -> Iterator[Problem]:
             yield Problem(f"{where}.schedule", reason)
         elif name in first:
             known = f"{shown(name)} is the id of schedules[{first[name]}] already"
-            yield Problem(f"{where}.schedule", f"{known}; give each schedule its own")
+            if not schedule.schedule:
+                known = f"is missing, and {known}"
+            hint = "give each of several schedules its own `schedule:` id"
+            yield Problem(f"{where}.schedule", f"{known}; {hint}")
         first.setdefault(name, position)
         for field, message in _timetable_problems(schedule):
             yield Problem(f"{where}.{field}", message)

@@ -7,6 +7,7 @@ carries its states with it. Does not know pages or streams.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from signal import Signals
 
 from controlplane.codec.commands import parse_command
 from controlplane.codec.runs import AttemptView, RunView, TaskView, pending_run
@@ -151,8 +152,16 @@ def reason_of(item: AttemptItem) -> str:
     if item.message:
         return item.message
     if item.state == AttemptState.FAILED:
-        return f"signal {item.signal}" if item.signal else f"exit status {item.exit_code}"
+        return _signal(item.signal) if item.signal else f"exit status {item.exit_code}"
     return _REASONS.get(AttemptState(item.state), "")
+
+
+def _signal(number: int) -> str:
+    """Signals have the same numbers on all agents: they run on Linux."""
+    try:
+        return f"{Signals(number).name} ({number})"
+    except ValueError:
+        return f"signal {number}"
 
 
 def _state(rows: RunTaskRows) -> RunState:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import yaml
+from google.protobuf.duration_pb2 import Duration
 from mainspring.definition import load
 from mainspring.v1 import dag_pb2
 
@@ -99,3 +100,24 @@ def test_the_instants_of_a_paused_dag_do_not_fire(cli: Cli, etl: dag_pb2.Dag) ->
     etl.paused = True
     ended = cli("dag", "next", "etl")
     assert "DAG etl is paused: nothing fires until it is resumed" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        (
+            dag_pb2.ScheduleSpec(schedule="default", cron="0 6 * * *", timezone="Europe/Berlin"),
+            'cron "0 6 * * *" Europe/Berlin',
+        ),
+        (dag_pb2.ScheduleSpec(schedule="n", cron="@daily"), 'n: cron "@daily" UTC'),
+        (dag_pb2.ScheduleSpec(interval=Duration(seconds=10)), "every 10s"),
+    ],
+)
+def test_schedules_read_as_in_a_dag_file(
+    cli: Cli, etl: dag_pb2.Dag, schedule: dag_pb2.ScheduleSpec, said: str
+) -> None:
+    etl.spec.schedules.append(schedule)
+    lines = cli("dag", "get", "etl").out.splitlines()
+    assert [line.split(maxsplit=1) for line in lines if line.startswith("schedule ")][1:] == [
+        ["schedule", said]
+    ]

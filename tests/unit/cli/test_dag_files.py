@@ -193,6 +193,24 @@ def test_validate_asks_the_server(cli: Cli, script: Script, folder: Path) -> Non
     assert cli("dag", "validate", file).code == ExitCode.INVALID
 
 
+def test_problems_have_machine_forms(cli: Cli, script: Script, folder: Path) -> None:
+    script.judge = cycle
+    ended = cli("dag", "validate", good(folder, "a.yaml", "a"), "-o", "json")
+    assert ended.code == ExitCode.INVALID
+    assert json.loads(ended.out) == {
+        "problems": [
+            {
+                "file": "a.yaml",
+                "line": 6,
+                "column": 18,
+                "field": "tasks[1].depends_on[0]",
+                "message": "cycle: extract -> load -> extract",
+            }
+        ]
+    }
+    assert "a.yaml:6:18" in ended.err
+
+
 def test_validate_offline_says_so(cli: Cli, script: Script, folder: Path) -> None:
     ended = cli("dag", "validate", "--offline", good(folder, "a.yaml", "a"))
     assert ended.code == 0

@@ -18,7 +18,9 @@ def healthy(script: Script) -> Script:
     script.nodes = [admin_pb2.Node(name="nodes/n1")]
     script.shards = [admin_pb2.Shard(name=f"shards/{number}", node="n1") for number in range(4)]
     script.agents = [
-        admin_pb2.Agent(name="agents/a1", connected=True, cpu=2, memory_bytes=3 * 2**30),
+        admin_pb2.Agent(
+            name="agents/a1", connected=True, cpu=2, memory_bytes=3 * 2**30, granted_cpu=1.5
+        ),
         admin_pb2.Agent(name="agents/a2"),
     ]
     return script
@@ -81,7 +83,7 @@ def test_nobody_answers(cli: Cli, script: Script, dead_address: str) -> None:
 
 def test_agents_and_shards_are_listed(cli: Cli, healthy: Script) -> None:
     agents = cli("agent", "list").out.splitlines()
-    assert agents[1].split() == ["a1", "yes", "2", "3.0", "GiB", "0", "-"]
+    assert agents[1].split() == ["a1", "yes", "2", "3.0", "GiB", "1.5", "0", "-"]
     shards = cli("shard", "list").out.splitlines()
     assert shards[1].split() == ["0", "n1", "-", "0", "0", "0", "0", "-"]
     assert len(json.loads(cli("shard", "list", "--json").out)["shards"]) == 4

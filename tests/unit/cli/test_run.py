@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from types import SimpleNamespace
 
 import pytest
 from mainspring.cli.exit_codes import ExitCode
@@ -81,7 +83,9 @@ def test_a_watch_without_a_terminal_prints_lines(cli: Cli, script: Script) -> No
         run_pb2.WatchRunResponse(run=final_run(run_pb2.RUN_STATE_FAILED)),
     ]
     ended = cli("run", "watch", RUN)
-    assert ended.err.splitlines() == [
+    stamps, lines = zip(*(line.split(" ", 1) for line in ended.err.splitlines()), strict=True)
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\dZ", stamp) for stamp in stamps)
+    assert list(lines) == [
         "task extract failed: exit status 3",
         "running: 2 waiting",
         "failed: 3 succeeded",
@@ -147,7 +151,14 @@ def test_tasks_and_attempts_of_a_run(cli: Cli, script: Script) -> None:
     out = cli("run", "get", RUN, "--tasks", "--attempts").out
     tasks, attempts = out.split("\n\n")[1:]
     assert tasks.splitlines()[1].split()[:5] == ["extract", "failed", "2", "a1", "3"]
-    assert attempts.splitlines()[1].split()[:6] == ["extract", "1", "failed", "a1", "signal", "9"]
+    assert attempts.splitlines()[1].split()[:6] == [
+        "extract",
+        "1",
+        "failed",
+        "a1",
+        "SIGKILL",
+        "(9)",
+    ]
     decoder = json.JSONDecoder()
     out = cli("run", "get", RUN, "--tasks", "--json").out
     run, end = decoder.raw_decode(out)
@@ -180,6 +191,45 @@ def test_a_second_cancellation_says_so(cli: Cli, script: Script) -> None:
     script.run = final_run(run_pb2.RUN_STATE_CANCELLED)
     ended = cli("run", "cancel", RUN)
     assert (ended.code, ended.err) == (0, f"run etl/{RUN} is already cancelled\n")
+
+
+def test_what_goes_on_shows_the_time_until_now(
+    cli: Cli, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only here: gRPC counts its deadlines by the same clock.
+    clock = SimpleNamespace(time=lambda: at(90).seconds + 0.0)
+    monkeypatch.setattr("mainspring.cli.text.time", clock)
+    script.run = run_pb2.Run(
+        name=RUN_NAME, state=run_pb2.RUN_STATE_RUNNING, create_time=at(0), start_time=at(1)
+    )
+    running = run_pb2.TaskInstance(
+        name=f"{RUN_NAME}/tasks/load", state=run_pb2.TASK_STATE_RUNNING, start_time=at(30)
+    )
+    script.steps = [step(run_pb2.RUN_STATE_RUNNING, running)]
+    run, tasks = cli("run", "get", RUN, "--tasks").out.split("\n\n")
+    assert "took          1 min 30 s so far" in run
+    assert "1 min 00 s so far" in tasks
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        ([(1, b"out"), (2, b"err")], b"out\nerr"),
+        ([(1, b"out\n"), (2, b"err\n")], b"out\nerr\n"),
+        ([(1, b"o"), (1, b"ut")], b"out"),
+        ([(2, b"err")], b"err"),
+    ],
+)
+def test_a_second_stream_begins_on_its_own_line(script: Script, capsysbinary, pieces, said) -> None:
+    from mainspring.cli.main import run
+
+    offset = {1: 0, 2: 0}
+    for stream, data in pieces:
+        piece = run_pb2.ReadLogsResponse(stream=stream, data=data, offset=offset[stream])
+        script.pieces.append(piece)
+        offset[stream] += len(data)
+    assert run(["run", "logs", RUN, "load"]) == 0
+    assert capsysbinary.readouterr().out == said
 
 
 def test_logs_are_bytes_unchanged(script: Script, capsysbinary) -> None:

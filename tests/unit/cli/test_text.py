@@ -78,3 +78,14 @@ def test_tables_on_a_terminal_are_coloured_and_take_no_markup(capsys, monkeypatc
     out = capsys.readouterr().out
     assert "[bold]a" in out
     assert "\x1b[31mfailed" in out
+
+
+def test_local_times_have_the_form_of_all_times() -> None:
+    assert text.local_moment("2026-11-22T06:00:00+01:00") == "2026-11-22 06:00:00+01:00"
+    assert text.local_moment("2026-11-22T06:00:00+00:00") == "2026-11-22 06:00:00Z"
+    assert text.local_moment("local") == "local"
+
+
+def test_signals_have_their_names() -> None:
+    assert text.signal_word(9) == "SIGKILL (9)"
+    assert text.signal_word(99) == "signal 99"

@@ -9,6 +9,7 @@ import pytest
 from mainspring.cli import up
 from mainspring.cli.exit_codes import ExitCode
 
+from controlplane.embedded.plan import DEFAULT_PORT, DEFAULT_SHARDS
 from tests.unit.cli.conftest import Cli
 
 
@@ -53,3 +54,9 @@ def test_without_the_server_it_says_how_to_get_it(
     assert ended.code == ExitCode.NOT_ALLOWED
     assert "mainspring[local]" in ended.err
     assert executed == []
+
+
+def test_the_help_tells_the_defaults_of_the_server(cli: Cli) -> None:
+    said = " ".join(cli("up", "--help").out.split())
+    for default in (f"default: {DEFAULT_PORT}.", f"default: {DEFAULT_SHARDS}.", "default: 1."):
+        assert default in said

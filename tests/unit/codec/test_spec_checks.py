@@ -59,7 +59,7 @@ BAD: list[tuple[str, str, Change]] = [
     ),
     (
         "schedules[1].schedule",
-        "schedules[0] already",
+        "give each of several schedules its own `schedule:` id",
         lambda s, t: [add_schedule(s, cron="@daily") for _ in range(2)],
     ),
     ("schedules[0].interval", "negative", lambda s, t: add_interval(s, -5)),

@@ -20,6 +20,11 @@ BAD: dict[str, tuple[str | bytes, list[str]]] = {
         "dag: a\ntasks:\n  - task: t\n    depend_on: [u]\n    process: {argv: [x]}\n",
         ["f.yaml:4:5: tasks[0].depend_on: unknown key 'depend_on' (did you mean 'depends_on'?)"],
     ),
+    "unknown_but_known_elsewhere": (
+        "dag: a\nschedules:\n  - every: 10s\n    interval: 5s\n"
+        "tasks:\n  - task: t\n    process: {argv: [x]}\n",
+        ["f.yaml:3:5: schedules[0].every: unknown key 'every' (did you mean 'interval'?)"],
+    ),
     "unknown_without_guess": (
         "dag: a\ntasks:\n  - task: t\n    process: {argv: [x], qqqq: 1}\n",
         ["f.yaml:4:26: tasks[0].process.qqqq: unknown key 'qqqq' (known keys: argv, env, cwd)"],

@@ -33,13 +33,14 @@ def list_shards(*, connection: Connect = ANYWHERE, output: Print = AS_TABLE) -> 
 
 
 def _agents(agents: Iterable[admin_pb2.Agent]) -> Table:
-    table = Table(("AGENT", "CONNECTED", "CPU", "MEMORY", "LIVE", "SINCE"))
+    table = Table(("AGENT", "CONNECTED", "CPU", "MEMORY", "GRANTED", "LIVE", "SINCE"))
     for agent in agents:
         table.add(
             last_segment(agent.name),
             "yes" if agent.connected else "no",
             f"{agent.cpu:g}",
             text.size(agent.memory_bytes),
+            f"{agent.granted_cpu:g}",
             agent.live_attempts,
             text.moment(agent.connect_time, known=agent.HasField("connect_time")),
         )

@@ -117,7 +117,7 @@ COMMANDS = (
     Command(
         "run logs",
         "mainspring.cli.run_logs:logs",
-        "Print what a task wrote, byte for byte.",
+        "Print what a task wrote; byte for byte with --stream.",
         (
             "mainspring run logs 01890a5d-ac96-774b-bcce-b302099a8057 extract",
             "mainspring run logs 01890a5d-ac96-774b-bcce-b302099a8057 extract --follow",

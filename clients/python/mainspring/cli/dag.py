@@ -144,6 +144,8 @@ def _one_dag(dag: dag_pb2.Dag) -> list[Table]:
         facts.add("description", dag.spec.description)
     facts.add("tasks", dag.task_count)
     facts.add("schedules", _schedules_word(dag))
+    for schedule in dag.spec.schedules:
+        facts.add("schedule", schedule_text(schedule))
     facts.add("next instant", text.moment(dag.next_instant, known=dag.HasField("next_instant")))
     facts.add("digest", dag.digest)
     facts.add("shard", dag.shard)
@@ -157,6 +159,16 @@ def _schedules_word(dag: dag_pb2.Dag) -> str:
     if not dag.paused:
         return count
     return f"{count}, paused: {dag.pause_reason}" if dag.pause_reason else f"{count}, paused"
+
+
+def schedule_text(schedule: dag_pb2.ScheduleSpec) -> str:
+    """When it fires, as a DAG file says it; with its id, unless that is the default."""
+    name = "" if schedule.schedule in {"", "default"} else f"{schedule.schedule}: "
+    if schedule.WhichOneof("timetable") == "interval":
+        from mainspring.definition.quantities import format_duration
+
+        return f"{name}every {format_duration(schedule.interval.ToNanoseconds())}"
+    return f'{name}cron "{schedule.cron}" {schedule.timezone or "UTC"}'
 
 
 def _version_table(versions: Iterable[dag_pb2.DagVersion]) -> Table:
@@ -174,5 +186,7 @@ def _version_table(versions: Iterable[dag_pb2.DagVersion]) -> Table:
 def _instant_table(instants: Iterable[dag_pb2.Instant]) -> Table:
     table = Table(("INSTANT", "LOCAL TIME", "SCHEDULE"))
     for instant in instants:
-        table.add(text.moment(instant.time), instant.local_time, instant.schedule)
+        table.add(
+            text.moment(instant.time), text.local_moment(instant.local_time), instant.schedule
+        )
     return table

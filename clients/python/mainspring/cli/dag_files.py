@@ -70,7 +70,7 @@ def validate(
 
     documents, found = load_all(files)
     answers = [] if offline else _ask_if_possible(connection, documents, found)
-    refuse(found, len(files), "")
+    refuse(found, len(files), "", output.format)
     if not answers:
         say("checked locally only: cycles, dependencies and schedules are checked by the server")
         answers = [_local_answer(each.document) for each in documents]

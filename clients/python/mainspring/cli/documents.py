@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from mainspring.cli import text
 from mainspring.cli.exit_codes import CommandError, ExitCode
-from mainspring.cli.output import say
+from mainspring.cli.output import print_documents, say
 from mainspring.client.errors import InvalidArgumentError, UnavailableError, Violation
 from mainspring.definition import Document, LoadedFile, Position, Problem, load
 
 if TYPE_CHECKING:
+    from mainspring.cli.flags import Format
     from mainspring.client import Client
     from mainspring.v1 import dag_pb2
 
@@ -128,13 +129,29 @@ def _start(file: str) -> Position:
     return Position(file, 1, 1)
 
 
-def refuse(found: Found, files: int, consequence: str) -> None:
-    """Prints all problems and ends the command, if there are any."""
+def refuse(found: Found, files: int, consequence: str, form: Format = "table") -> None:
+    """Prints all problems and ends the command, if there are any.
+
+    A machine's form of them goes to standard output; the sentences are told all the same.
+    """
     problems = found.sorted()
     if not problems:
         return
+    if form != "table":
+        print_documents(form, [{"problems": [_problem_document(each) for each in problems]}])
     for problem in problems:
         say(text.printable(str(problem).replace("\n", " "), 4_000))
     count, where = text.plural(len(problems), "problem"), text.plural(files, "file")
     after = f"; {consequence}" if consequence else ""
     raise CommandError(f"{count} in {where}{after}", ExitCode.INVALID, "correct them and try again")
+
+
+def _problem_document(problem: Problem) -> dict[str, str | int]:
+    hint = f" ({problem.hint})" if problem.hint else ""
+    return {
+        "file": problem.position.file,
+        "line": problem.position.line,
+        "column": problem.position.col,
+        "field": problem.field,
+        "message": f"{problem.message}{hint}",
+    }

@@ -50,8 +50,12 @@ class Failures:
 class LineProgress:
     """Plain lines."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock, self._wall_clock = clock, wall_clock
         self._failures = Failures()
         self._state = run_pb2.RUN_STATE_UNSPECIFIED
         self._line = ""
@@ -60,14 +64,17 @@ class LineProgress:
     def update(self, step: run_pb2.WatchRunResponse) -> None:
         """Prints what is new."""
         for sentence in self._failures.news(step):
-            say(sentence)
+            self._say(sentence)
         line = f"{run_table.run_word(step.run)}: {run_table.counts(step.run)}"
         now_s = self._clock()
         urgent = step.run.state != self._state
         if line != self._line and (urgent or now_s >= self._next_s):
-            say(line)
+            self._say(line)
             self._line, self._next_s = line, now_s + _LINE_EVERY_S
             self._state = step.run.state
+
+    def _say(self, sentence: str) -> None:
+        say(f"{text.clock(self._wall_clock())} {sentence}")
 
 
 class LiveProgress:

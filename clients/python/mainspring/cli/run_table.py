@@ -7,19 +7,20 @@ from collections.abc import Iterable
 from mainspring.cli import text
 from mainspring.cli.output import Table
 from mainspring.client.names import last_segment
+from mainspring.client.states import FINAL_RUN_STATES
 from mainspring.v1 import run_pb2
 
-# What a person looks for first.
+# The way of a task instance through its states.
 _ORDER = (
+    run_pb2.TASK_STATE_WAITING,
+    run_pb2.TASK_STATE_READY,
+    run_pb2.TASK_STATE_ASSIGNED,
+    run_pb2.TASK_STATE_RUNNING,
+    run_pb2.TASK_STATE_BACKOFF,
+    run_pb2.TASK_STATE_SUCCEEDED,
     run_pb2.TASK_STATE_FAILED,
     run_pb2.TASK_STATE_UPSTREAM_FAILED,
     run_pb2.TASK_STATE_CANCELLED,
-    run_pb2.TASK_STATE_BACKOFF,
-    run_pb2.TASK_STATE_RUNNING,
-    run_pb2.TASK_STATE_ASSIGNED,
-    run_pb2.TASK_STATE_READY,
-    run_pb2.TASK_STATE_WAITING,
-    run_pb2.TASK_STATE_SUCCEEDED,
 )
 
 
@@ -40,16 +41,17 @@ def short_name(run: run_pb2.Run) -> str:
 
 
 def counts(run: run_pb2.Run) -> str:
-    """`2 failed, 5 running, …`; states without task instances are left out."""
+    """`5 running, 2 failed, …`; states without task instances are left out."""
     number = {each.state: each.count for each in run.task_counts}
     told = [f"{number[state]} {task_word(state)}" for state in _ORDER if number.get(state)]
     return ", ".join(told) or text.NOTHING
 
 
 def duration(run: run_pb2.Run) -> str:
-    """From creation to the end, if it has ended."""
+    """From creation to the end, or until now."""
     if not run.HasField("end_time"):
-        return text.NOTHING
+        going = run.HasField("create_time") and run.state not in FINAL_RUN_STATES
+        return text.elapsed(run.create_time) if going else text.NOTHING
     return text.span(text.seconds_between(run.create_time, run.end_time))
 
 
@@ -99,7 +101,7 @@ def task_instances(listed: Iterable[run_pb2.TaskInstance]) -> Table:
             last_segment(task.agent) or text.NOTHING,
             task.exit_code if task.HasField("exit_code") else text.NOTHING,
             text.moment(task.start_time, known=task.HasField("start_time")),
-            _took(task),
+            _took(task, running=task.state == run_pb2.TASK_STATE_RUNNING),
             task.reason,
         )
     return table
@@ -117,7 +119,7 @@ def attempts(listed: Iterable[run_pb2.Attempt]) -> Table:
             last_segment(attempt.agent) or text.NOTHING,
             _exit_word(attempt),
             text.moment(attempt.start_time, known=attempt.HasField("start_time")),
-            _took(attempt),
+            _took(attempt, running=attempt.state == run_pb2.ATTEMPT_STATE_RUNNING),
             attempt.reason,
         )
     return table
@@ -128,9 +130,11 @@ def _cause(run: run_pb2.Run) -> str:
     return f"{word} {run.schedule}" if run.schedule else word
 
 
-def _took(timed: run_pb2.TaskInstance | run_pb2.Attempt) -> str:
-    if not (timed.HasField("start_time") and timed.HasField("end_time")):
+def _took(timed: run_pb2.TaskInstance | run_pb2.Attempt, *, running: bool) -> str:
+    if not timed.HasField("start_time"):
         return text.NOTHING
+    if not timed.HasField("end_time"):
+        return text.elapsed(timed.start_time) if running else text.NOTHING
     return text.span(text.seconds_between(timed.start_time, timed.end_time))
 
 
@@ -141,5 +145,5 @@ def _task_of(attempt: run_pb2.Attempt) -> str:
 
 def _exit_word(attempt: run_pb2.Attempt) -> str:
     if attempt.signal:
-        return f"signal {attempt.signal}"
+        return text.signal_word(attempt.signal)
     return str(attempt.exit_code) if attempt.HasField("exit_code") else text.NOTHING

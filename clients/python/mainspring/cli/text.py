@@ -7,6 +7,8 @@ cursor or hide a line.
 from __future__ import annotations
 
 import datetime as dt
+import signal
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,6 +50,32 @@ def moment(timestamp: Timestamp, *, known: bool = True) -> str:
 def seconds_between(start: Timestamp, end: Timestamp) -> float:
     """Seconds from one time to another."""
     return (end.seconds - start.seconds) + (end.nanos - start.nanos) / 1e9
+
+
+def elapsed(start: Timestamp) -> str:
+    """How long something that goes on has taken until now, by the clock of this machine."""
+    return f"{span(time.time() - start.seconds - start.nanos / 1e9)} so far"
+
+
+def clock(moment_s: float) -> str:
+    """The time of day in UTC, to the second."""
+    return dt.datetime.fromtimestamp(moment_s, dt.UTC).strftime("%H:%M:%SZ")
+
+
+def local_moment(iso: str) -> str:
+    """A time with its own offset, in the form of `moment`; a text that is none stays as it is."""
+    try:
+        return dt.datetime.fromisoformat(iso).isoformat(" ", "seconds").replace("+00:00", "Z")
+    except ValueError:
+        return iso
+
+
+def signal_word(number: int) -> str:
+    """`SIGKILL (9)`; the bare number if it has no name here."""
+    try:
+        return f"{signal.Signals(number).name} ({number})"
+    except ValueError:
+        return f"signal {number}"
 
 
 def span(seconds: float) -> str:

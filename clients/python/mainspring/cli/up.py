@@ -25,17 +25,24 @@ _AT_LEAST_ONE = Number(gte=1)
 def up(
     *,
     nodes: Annotated[
-        int | None, Parameter(validator=_AT_LEAST_ONE, help="Control-plane processes.")
+        int | None, Parameter(validator=_AT_LEAST_ONE, help="Control-plane processes; default: 1.")
     ] = None,
     shards: Annotated[
         int | None,
-        Parameter(validator=_AT_LEAST_ONE, help="Shards; fixed once the data folder exists."),
+        Parameter(
+            validator=_AT_LEAST_ONE,
+            help="Shards, fixed once the data folder exists; default: 4.",
+        ),
     ] = None,
     agents: Annotated[
-        int | None, Parameter(validator=Number(gte=0), help="Agents on this machine.")
+        int | None, Parameter(validator=Number(gte=0), help="Agents on this machine; default: 1.")
     ] = None,
     data: Annotated[
-        Path | None, Parameter(help="Folder for everything that the cluster keeps.")
+        Path | None,
+        Parameter(
+            help="Folder for everything that the cluster keeps; default: MAINSPRING_DATA, or else "
+            "mainspring in XDG_DATA_HOME or ~/.local/share."
+        ),
     ] = None,
     dsn: Annotated[
         str | None, Parameter(help="PostgreSQL to use instead of the embedded one.")
@@ -45,11 +52,16 @@ def up(
     ] = None,
     port: Annotated[
         int | None,
-        Parameter(validator=Number(gte=1, lte=65_535), help="Port of the first node."),
+        Parameter(
+            validator=Number(gte=1, lte=65_535),
+            help="Port of the first node; default: 7070.",
+        ),
     ] = None,
     capacity: Annotated[
         str | None,
-        Parameter(help="CPU[,MEMORY] that each agent advertises, such as 4,8GiB."),
+        Parameter(
+            help="CPU[,MEMORY] of each agent, such as 4,8GiB; default: its share of this machine."
+        ),
     ] = None,
     task_env: Annotated[
         list[str] | None,

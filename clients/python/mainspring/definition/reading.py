@@ -106,6 +106,16 @@ def _key_name(report: Report, node: Node, path: Path) -> str | None:
     return None
 
 
+# What other schedulers call these things; spelling alone would not lead to our names.
+_OTHER_NAMES = {
+    "every": "interval",
+    "cmd": "argv",
+    "command": "argv",
+    "dependencies": "depends_on",
+    "needs": "depends_on",
+}
+
+
 def _unknown_key(report: Report, name: str, known: Iterable[str], offset: int, path: Path) -> None:
     if report.full:
         return
@@ -115,7 +125,10 @@ def _unknown_key(report: Report, name: str, known: Iterable[str], offset: int, p
         report.add(path, offset, "merge keys are not supported", hint)
         return
     names = tuple(known)
+    meant = _OTHER_NAMES.get(name.lower(), "")
     close = get_close_matches(name.lower()[:_LONGEST_GUESS], names, n=1)
+    if meant in names:
+        close = [meant]
     hint = f"did you mean {close[0]!r}?" if close else "known keys: " + ", ".join(names)
     report.add(field, offset, f"unknown key {shown(name)}", hint)
 
