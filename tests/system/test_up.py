@@ -105,8 +105,6 @@ def test_a_run_goes_on_after_a_restart(tmp_path):
     ledger = tmp_path / "ledger"
     flags = ("--shards=2", "--capacity=8", f"--task-env=MAINSPRING_LEDGER={ledger}")
     definition = chain("going", 8, 0.3)
-    for task in definition["tasks"]:
-        task["retry"] = {"max_attempts": 3, "initial_backoff": "10ms"}
     up = Up(tmp_path / "data", *flags)
     up.start()
     up.wait_ready()

@@ -16,7 +16,7 @@ from tests.system.wf import imported, run_workflow, workflow_files
 
 MOST_TASKS = 2_000
 # The tasks of all workflows of a run of the tests: real processes, three for each task.
-MOST_TASKS_TOGETHER = 5_000
+MOST_TASKS_TOGETHER = 3_500
 
 
 def task_count(file: Path) -> int:
