@@ -21,8 +21,10 @@ BAD: dict[str, tuple[str | bytes, list[str]]] = {
         ["f.yaml:4:5: tasks[0].depend_on: unknown key 'depend_on' (did you mean 'depends_on'?)"],
     ),
     "unknown_but_known_elsewhere": (
-        "dag: a\nschedules:\n  - every: 10s\n    interval: 5s\n"
-        "tasks:\n  - task: t\n    process: {argv: [x]}\n",
+        (
+            "dag: a\nschedules:\n  - every: 10s\n    interval: 5s\n"
+            "tasks:\n  - task: t\n    process: {argv: [x]}\n"
+        ),
         ["f.yaml:3:5: schedules[0].every: unknown key 'every' (did you mean 'interval'?)"],
     ),
     "unknown_without_guess": (
