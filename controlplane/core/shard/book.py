@@ -69,9 +69,12 @@ Timer = BackoffDue | RunDeadline | ScheduleDue | StartedDue | RefusalOver
 
 
 class Schedule:
-    """A schedule in the memory of its leader. `next_us` None: never due again."""
+    """A schedule in the memory of its leader. `next_us` None: never due again.
 
-    __slots__ = ("definition", "next_us", "schedule", "timer", "timetable")
+    `paused_until_us`: what was due until then fell into a pause.
+    """
+
+    __slots__ = ("definition", "next_us", "paused_until_us", "schedule", "timer", "timetable")
 
     def __init__(
         self, schedule: str, definition: str, timetable: Timetable, next_us: int | None
@@ -80,6 +83,7 @@ class Schedule:
         self.definition = definition
         self.timetable = timetable
         self.next_us = next_us
+        self.paused_until_us = 0
         self.timer: TimerId | None = None
 
 

@@ -4,7 +4,8 @@ Every due instant ends in the ledger as exactly one of run, skipped or coalesced
 always follows from the one before, never from the clock. What was missed while nobody led the shard
 is coalesced into the latest missed instant; after a long absence only the last of it, the rest is
 skipped. What is due during a pause is skipped when it is due, so that no pause, however long, has
-to be made up for at its end. The stored text of a timetable is `cron <zone> <expression>` or
+to be made up for at its end. An edited schedule goes on after the last instant of the one before,
+whatever the clock says. The stored text of a timetable is `cron <zone> <expression>` or
 `interval <milliseconds>`.
 """
 
@@ -14,7 +15,12 @@ from controlplane.core.effects import InstantOutcome, InstantRow
 from controlplane.core.shard.book import Book, DagHead, Schedule, ScheduleDue
 from controlplane.core.shard.runs import Runs
 from controlplane.core.time.deadlines import to_monotonic
-from controlplane.core.time.timetable import Timetable, next_instant, parse_timetable
+from controlplane.core.time.timetable import (
+    LATEST_INSTANT_US,
+    Timetable,
+    next_instant,
+    parse_timetable,
+)
 from controlplane.core.types import DagKey, DagVersion, RunCause, uuid7
 
 # Ledger rows of one schedule in one step; the rest of a long absence follows in the next steps.
@@ -45,14 +51,17 @@ class Schedules:
         """The schedules of a new version: kept where unchanged, never fired in the past."""
         now_us = self._book.now.wall_us
         wanted = {item.schedule: item.definition for item in version.schedules}
+        after: dict[str, int] = {}
         for name, schedule in list(head.schedules.items()):
             if wanted.get(name) != schedule.definition:
+                after[name] = _last_taken(schedule, now_us - 1)
                 self._drop(head, schedule)
         for name, definition in wanted.items():
             if name not in head.schedules:
-                timetable = parse_definition(definition, now_us)
                 # `@once` is due at once: hence strictly after the moment before.
-                due_us = next_instant(timetable, now_us - 1)
+                after_us = after.get(name, now_us - 1)
+                timetable = parse_definition(definition, after_us + 1)
+                due_us = next_instant(timetable, after_us)
                 schedule = Schedule(name, definition, timetable, due_us)
                 head.schedules[name] = schedule
                 self._book.touch_schedule(head.key, schedule)
@@ -77,10 +86,13 @@ class Schedules:
             schedule.timer = None
 
     def resume(self, head: DagHead) -> None:
-        """Skips what was due during the pause and has not been skipped yet: nobody led."""
+        """Skips what was due during the pause and has not been skipped yet: nobody led.
+
+        A step's worth; the timer brings the rest.
+        """
         for schedule in head.schedules.values():
-            while missed := self._take_due(head, schedule):
-                self._skip(head, schedule, missed, PAUSED)
+            schedule.paused_until_us = self._book.now.wall_us
+            self._skip(head, schedule, self._take_due(head, schedule), PAUSED)
             self.arm(head, schedule)
 
     def due(self, key: DagKey, name: str) -> None:
@@ -88,8 +100,11 @@ class Schedules:
         head = self._book.dags[key]
         schedule = head.schedules[name]
         schedule.timer = None
+        next_us, until_us = schedule.next_us, schedule.paused_until_us
         if head.paused:
             self._skip(head, schedule, self._take_due(head, schedule), PAUSED)
+        elif next_us is not None and next_us <= until_us:
+            self._skip(head, schedule, self._take_due(head, schedule, until_us), PAUSED)
         elif self._may_fire:
             missed = self._take_due(head, schedule)
             if schedule.next_us is not None and schedule.next_us <= self._book.now.wall_us:
@@ -108,12 +123,16 @@ class Schedules:
         book = self._book
         return len(book.run_keys) > KEYS_FOR_COMMANDS and bool(book.attempt_ids)
 
-    def _take_due(self, head: DagHead, schedule: Schedule) -> list[int]:
+    def _take_due(
+        self, head: DagHead, schedule: Schedule, until_us: int | None = None
+    ) -> list[int]:
         """The next due instants, at most a step's worth; moves the schedule behind them."""
+        now_us = self._book.now.wall_us
+        last_us = now_us if until_us is None else min(now_us, until_us)
         due: list[int] = []
         while (
             schedule.next_us is not None
-            and schedule.next_us <= self._book.now.wall_us
+            and schedule.next_us <= last_us
             and len(due) < MAX_INSTANTS_A_STEP
         ):
             due.append(schedule.next_us)
@@ -150,3 +169,15 @@ class Schedules:
         self._book.effects.writes.instants.append(
             InstantRow(*key, schedule.schedule, instant_us, outcome, run_id, reason)
         )
+
+
+def _last_taken(schedule: Schedule, after_us: int) -> int:
+    """The last instant later than `after_us` that the schedule is past, or `after_us`.
+
+    There is one only when the wall clock went back: its instants must not become due twice.
+    """
+    while True:
+        instant_us = next_instant(schedule.timetable, after_us)
+        if instant_us is None or instant_us >= (schedule.next_us or LATEST_INSTANT_US):
+            return after_us
+        after_us = instant_us

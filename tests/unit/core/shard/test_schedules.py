@@ -144,8 +144,13 @@ def test_a_resume_skips_all_that_was_due_during_a_pause_without_a_leader():
     bench.now = Now(NOON_US + HOUR_US, bench.now.mono_ms + HOUR_MS)
     bench.recover()
     bench.pause(paused=False)
-    assert len(bench.effects.writes.instants) == 3_600
-    assert {row.reason for row in bench.effects.writes.instants} == {PAUSED}
+    assert len(bench.effects.writes.instants) == 2 * MAX_INSTANTS_A_STEP, "timer and resume"
+    bench.wait(2_500)
+    bench.settle()
+    skipped = [row for row in bench.store.instants.values() if row.reason == PAUSED]
+    assert len(skipped) == 3_600
+    outcomes = [row.outcome.name for row in bench.store.instants.values()]
+    assert outcomes[3_601:] == ["COALESCED", "RUN"]
     bench.wait(1_000)
     assert [row.outcome for row in bench.effects.writes.instants] == [InstantOutcome.RUN]
 
@@ -170,6 +175,22 @@ def test_an_edited_schedule_is_replaced_and_never_due_in_the_past():
     assert ledger(bench) == []
     bench.wait(HOUR_MS // 2)
     assert ledger(bench) == [(70, "RUN")]
+
+
+def test_an_edited_schedule_goes_on_after_the_last_instant_although_the_clock_went_back():
+    bench = scheduled()
+    bench.wait(HOUR_MS)
+    bench.now = Now(NOON_US, bench.now.mono_ms)
+    bench.apply(dag({"a": ""}, schedules={"hourly": "cron UTC 30,45 * * * *"}))
+    assert next_us(bench) == NOON_US + HOUR_US * 3 // 4
+
+
+def test_an_edited_once_is_due_after_the_one_before():
+    bench = scheduled({"now": "cron UTC @once"})
+    bench.settle()
+    bench.now = Now(NOON_US - HOUR_US, bench.now.mono_ms)
+    bench.apply(dag({"a": ""}, schedules={"now": "cron Europe/Berlin @once"}))
+    assert next_us(bench, "now") == NOON_US + 1
 
 
 def test_a_schedule_that_its_dag_no_longer_has_is_gone():
