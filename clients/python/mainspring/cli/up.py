@@ -20,6 +20,10 @@ from mainspring.cli.exit_codes import CommandError, ExitCode
 from mainspring.client.settings import data_folder
 
 _AT_LEAST_ONE = Number(gte=1)
+_FOLDER_HELP = (
+    "Folder for everything that the cluster keeps; default: MAINSPRING_DATA, or else mainspring "
+    "in XDG_DATA_HOME or ~/.local/share."
+)
 
 
 def up(
@@ -37,13 +41,7 @@ def up(
     agents: Annotated[
         int | None, Parameter(validator=Number(gte=0), help="Agents on this machine; default: 1.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        Parameter(
-            help="Folder for everything that the cluster keeps; default: MAINSPRING_DATA, or else "
-            "mainspring in XDG_DATA_HOME or ~/.local/share."
-        ),
-    ] = None,
+    data: Annotated[Path | None, Parameter(help=_FOLDER_HELP)] = None,
     dsn: Annotated[
         str | None, Parameter(help="PostgreSQL to use instead of the embedded one.")
     ] = None,
@@ -59,9 +57,7 @@ def up(
     ] = None,
     capacity: Annotated[
         str | None,
-        Parameter(
-            help="CPU[,MEMORY] of each agent, such as 4,8GiB; default: its share of this machine."
-        ),
+        Parameter(help="CPU[,MEMORY] of each agent, as 4,8GiB; default: its share of the machine."),
     ] = None,
     task_env: Annotated[
         list[str] | None,
