@@ -116,8 +116,8 @@ class Run:
         self.open_tasks = len(version.tasks)
         self.failed = 0
         self.live: dict[int, LiveAttempt] = {}
-        # Backoffs: task → timer. A task that was never retried is not in `numbers`.
-        self.waits: dict[int, int] = {}
+        # Backoffs: task → timer, and when it is due. A task never retried is not in `numbers`.
+        self.waits: dict[int, tuple[int, int]] = {}
         self.numbers: dict[int, int] = {}
 
     def change(self, event: RunEvent) -> None:

@@ -80,8 +80,8 @@ class Attempts:
         attempt = LiveAttempt(run, task, number, attempt_id, agent, incarnation, now_us)
         run.move(task, _ASSIGN)
         self.keep(attempt)
-        if run.waits and (timer := run.waits.pop(task, None)) is not None:
-            book.wheel.cancel(timer)
+        if run.waits and (wait := run.waits.pop(task, None)) is not None:
+            book.wheel.cancel(wait[0])
             book.drop_wait(run, task)
         day, run_number = run.key
         book.effects.writes.live.append(
@@ -250,7 +250,15 @@ class Attempts:
     def wait(self, run: Run, task: int, due_us: int) -> None:
         """Arms the timer of a backoff."""
         deadline = to_monotonic(due_us, self._book.now)
-        run.waits[task] = self._book.wheel.insert(deadline, BackoffDue(run.key.run, task))
+        timer = self._book.wheel.insert(deadline, BackoffDue(run.key.run, task))
+        run.waits[task] = timer, due_us
+
+    def arm_again(self) -> None:
+        """Sets the timers of all backoffs that are not over by the clock as it is now."""
+        for run in self._book.runs.values():
+            for task, (timer, due_us) in list(run.waits.items()):
+                if self._book.wheel.cancel(timer):
+                    self.wait(run, task, due_us)
 
     def due(self, number: int, task: int) -> None:
         """A backoff is over: its row stays until the next attempt is assigned."""

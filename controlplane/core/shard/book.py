@@ -31,6 +31,9 @@ from controlplane.core.time.timetable import Timetable
 from controlplane.core.time.wheel import TimerId, Wheel
 from controlplane.core.types import DagKey, DagVersion, bucket_of
 
+# A wall clock that moved by more against the monotonic one was set: timers follow it.
+CLOCK_STEP_MS = 500
+
 
 class BackoffDue(NamedTuple):
     """Timer: a task instance may be tried again."""
@@ -134,6 +137,7 @@ class Book:
         self.shard = shard
         self.fleet = fleet
         self.now = now
+        self._offset_ms = now.wall_us // 1_000 - now.mono_ms
         self.wheel: Wheel[Timer] = Wheel(now.mono_ms)
         self.queue = ReadyQueue()
         self.dags: dict[DagKey, DagHead] = {}
@@ -150,10 +154,15 @@ class Book:
         self._new_runs: list[Run] = []
         self._changed_runs: dict[bytes, Run] = {}
 
-    def begin(self, now: Now) -> None:
-        """A step begins."""
+    def begin(self, now: Now) -> bool:
+        """A step begins; whether the wall clock was set since timers were armed by it."""
         self.now = now
         self.effects = Effects()
+        offset_ms = now.wall_us // 1_000 - now.mono_ms
+        stepped = abs(offset_ms - self._offset_ms) > CLOCK_STEP_MS
+        if stepped:
+            self._offset_ms = offset_ms
+        return stepped
 
     def close(self) -> Effects:
         """The step ends: what was collected becomes rows."""

@@ -93,6 +93,12 @@ class Runs:
             deadline = to_monotonic(due_us, self._book.now)
             run.timer = self._book.wheel.insert(deadline, RunDeadline(run.key.run))
 
+    def arm_again(self) -> None:
+        """Sets the timers of all timeouts that are to come by the clock as it is now."""
+        for run in self._book.runs.values():
+            if run.timer is not None and self._book.wheel.cancel(run.timer):
+                self.watch_deadline(run)
+
     def _admit(self, head: DagHead, run: Run) -> None:
         book = self._book
         head.active += 1
@@ -105,7 +111,7 @@ class Runs:
     def _stop(self, run: Run, event: RunEvent) -> None:
         book = self._book
         run.change(event)
-        for task, timer in run.waits.items():
+        for task, (timer, _) in run.waits.items():
             book.wheel.cancel(timer)
             book.drop_wait(run, task)
         run.waits.clear()

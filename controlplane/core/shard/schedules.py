@@ -80,6 +80,12 @@ class Schedules:
             due = ScheduleDue(head.key, schedule.schedule)
             schedule.timer = self._book.wheel.insert(deadline, due)
 
+    def arm_again(self) -> None:
+        """Sets the timers of all schedules by the clock as it is now."""
+        for head in self._book.dags.values():
+            for schedule in head.schedules.values():
+                self.arm(head, schedule)
+
     def _disarm(self, schedule: Schedule) -> None:
         if schedule.timer is not None:
             self._book.wheel.cancel(schedule.timer)

@@ -66,6 +66,7 @@ class Shard:
         commands = Commands(self._book, runs, schedules)
         self._attempts = attempts = Attempts(self._book, runs)
         self._recovery = Recovery(self._book, runs, attempts, schedules)
+        self._by_instants = (schedules, runs, attempts)
         self._growth = -1
         self._on_event: dict[type, Callable[[Any], None]] = {
             ApplyDag: commands.apply_dag,
@@ -94,7 +95,9 @@ class Shard:
 
     def step(self, events: Sequence[Event], now: Now) -> Effects:
         """Takes everything that happened until `now` in, and returns what follows from it."""
-        self._book.begin(now)
+        if self._book.begin(now):
+            for part in self._by_instants:
+                part.arm_again()
         for timer in self._book.wheel.advance(now.mono_ms):
             self._on_timer[type(timer)](timer)
         for event in events:

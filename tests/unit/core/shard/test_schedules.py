@@ -258,3 +258,12 @@ def test_a_wall_clock_that_went_back_arms_the_timer_again():
     assert ledger(bench) == []
     bench.wait(HOUR_MS // 2)
     assert ledger(bench) == [(30, "RUN")]
+
+
+def test_a_timer_that_fires_a_little_early_is_armed_again():
+    bench = scheduled()
+    bench.now = Now(HALF_PAST_US - 400_000, bench.now.mono_ms + HOUR_MS // 2)
+    bench.step()
+    assert ledger(bench) == []
+    bench.wait(400)
+    assert ledger(bench) == [(30, "RUN")]

@@ -9,7 +9,8 @@ import pytest
 from controlplane.core.run import run as run_module
 from controlplane.core.shard.queue import NO_WANT, ShapeWant
 from controlplane.core.shard.shard import ATTEMPT_IDS_KEPT, RUN_KEYS_KEPT, TOP_UP
-from controlplane.core.states import RUN_TRANSITIONS, TASK_TRANSITIONS, AttemptState
+from controlplane.core.states import RUN_TRANSITIONS, TASK_TRANSITIONS, AttemptState, RunState
+from controlplane.core.time.deadlines import Now
 from tests.unit.core.bench import ShardBench, cores, dag, retries
 
 
@@ -124,6 +125,34 @@ def test_a_shard_with_parked_tasks_looks_again_when_room_grew_after_its_step():
     assert two.shard.next_deadline() == two.now.mono_ms
     two.settle()
     assert two.assigned == ["b"]
+
+
+def test_timers_follow_a_wall_clock_that_was_set():
+    bench = ShardBench()
+    bench.agent()
+    hourly = {"hourly": "cron UTC 30 * * * *"}
+    bench.start(dag({"a": ""}, retry=retries(2, 60_000), schedules=hourly))
+    bench.fail("a")
+    bench.now = Now(bench.now.wall_us + 60_000_000, bench.now.mono_ms + 1)
+    bench.step()
+    assert bench.assigned == ["a"]
+    bench.now = Now(bench.now.wall_us + 1_740_000_000, bench.now.mono_ms + 1)
+    bench.step()
+    assert [row.schedule for row in bench.effects.writes.runs] == ["hourly"]
+
+
+def test_backoffs_and_timeouts_follow_a_wall_clock_that_was_set():
+    bench = ShardBench()
+    bench.agent()
+    version = dag({"a": "", "b": ""}, retry=retries(2), run_timeout_ms=60_000)
+    bench.start(version)
+    bench.fail("a")
+    bench.gone()
+    bench.wait(1_000)
+    bench.now = Now(bench.now.wall_us + 60_000_000, bench.now.mono_ms + 1)
+    bench.step()
+    assert bench.state() is RunState.TIMING_OUT
+    assert bench.tasks() == {"a": "READY", "b": "ASSIGNED"}
 
 
 def test_every_change_in_the_tables_happens(monkeypatch):
