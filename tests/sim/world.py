@@ -20,6 +20,7 @@ from controlplane.codec import commands
 from controlplane.codec.dag import canonical, compile_version
 from controlplane.core.types import DagKey, DagVersion, bucket_of, uuid7
 from tests.sim.agents import SimAgent
+from tests.sim.breakage import Breakage
 from tests.sim.election import Keys
 from tests.sim.invariants import Invariants, ViolationError
 from tests.sim.memory_store import ConnectionLost, Faults, MemoryDatabase, MemoryStore, Point
@@ -109,6 +110,7 @@ class World:
         self.versions: dict[bytes, DagVersion] = {}
         self.invariants = Invariants(self.database, self.versions)
         self.nodes: dict[str, SimNode] = {}
+        self.breakage = Breakage(self.random, self.network, self.nodes, self.start_node, self.note)
         self._failure: BaseException | None = None
         loop.set_exception_handler(self._failed)
         self._dags: list[str] = []
@@ -160,7 +162,7 @@ class World:
 
     async def _live(self) -> None:
         for number in range(self._options.nodes):
-            self._start_node(f"node-{number}")
+            self.start_node(f"node-{number}")
         for number in range(self._options.agents):
             capacity = Amount(CORES, 1 << 33)
             SimAgent(f"agent-{number}", capacity, self.nodes, self.network, self.random, self)
@@ -195,7 +197,8 @@ class World:
             quiet_s = quiet_s + 1.0 if len(self.lines) == seen else 0.0
             seen = len(self.lines)
 
-    def _start_node(self, name: str) -> None:
+    def start_node(self, name: str) -> None:
+        """A start of a node, the first or a later one."""
         store = self.store_class(self.database, StoreFaults(self, name))
         self.nodes[name] = SimNode(name, store, self._keys, self.random)
 
@@ -216,7 +219,8 @@ class World:
         elif chance < 0.72:
             self._apply(self.random.choice(self._dags))
         else:
-            self._break_something()
+            self.breakage.strike()
+            self.report.faults += 1
 
     def _apply(self, dag: str) -> None:
         self._apply_spec(random_dag(self.random, dag))
@@ -258,67 +262,10 @@ class World:
         bucket = bucket_of(DagKey(TENANT, dag))
         self.database.append_command(TENANT, bucket, body, run_id=run_id, version=version)
 
-    # The faults
-
-    def _break_something(self) -> None:
-        fault = self.random.choice(
-            (self._crash_node, self._cut_links, self._part, self._slow_down, self._hide_etcd)
-        )
-        fault()
-        self.report.faults += 1
-
-    def _crash_node(self) -> None:
-        alive = [node for node in self.nodes.values() if node.alive]
-        if len(alive) < 2:
-            return
-        node = self.random.choice(alive)
-        self.note("crash", node.name)
-        node.crash()
-        self.network.break_links(lambda link: link.node == node.name)
-        back_s = self.random.uniform(0.5, 12.0)
-        self._loop.call_later(back_s, self._restart, node.name)
-
-    def _hide_etcd(self) -> None:
-        """A node loses sight of etcd for a while: its keys go to others, it goes on leading."""
-        node = self.random.choice(list(self.nodes.values()))
-        self.note("etcd hidden", node.name)
-        node.sees_etcd = False
-        back_s = self.random.uniform(1.0, 15.0)
-        self._loop.call_later(back_s, setattr, node, "sees_etcd", True)
-
-    def _restart(self, name: str) -> None:
-        self.note("restart", name)
-        self._start_node(name)
-
-    def _cut_links(self) -> None:
-        share = self.random.choice((0.2, 0.5, 1.0))
-        count = self.network.break_links(lambda _: self.random.random() < share)
-        self.note("cut", count)
-
-    def _part(self) -> None:
-        """Nothing passes between one pair for a while; both find out by the silence."""
-        agent = f"agent-{self.random.randrange(self._options.agents)}"
-        pair = (agent, self.random.choice(list(self.nodes)))
-        self.note("part", *pair)
-        self.network.part(*pair)
-        self._loop.call_later(self.random.uniform(0.5, 10.0), self.network.rejoin, *pair)
-
-    def _slow_down(self) -> None:
-        self.network.slow = self.random.choice((1.0, 5.0, 100.0))
-        self.note("slow", self.network.slow)
-        self._loop.call_later(self.random.uniform(1.0, 5.0), self._speed_up)
-
-    def _speed_up(self) -> None:
-        self.network.slow = 1.0
-
     def _heal(self) -> None:
         self.note("heal")
         self.breaking = False
-        self.network.slow = 1.0
-        for node in self.nodes.values():
-            node.sees_etcd = True
-        for pair in sorted(self.network.parted):
-            self.network.rejoin(*pair)
+        self.breakage.heal()
         for dag in self._dags:
             self._command(dag, commands.pause_dag(dag, "the end", paused=True))
 
