@@ -5,7 +5,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
-BUF = $(wildcard proto/node_modules/@bufbuild/buf-*/bin/buf)
+# Left to the shell: make would look for it before set-up has installed it.
+BUF := proto/node_modules/@bufbuild/buf-*/bin/buf
 LINTED := controlplane agent clients/python proto tests loadtest examples
 PRESENT = $(wildcard $(LINTED))
 SEED ?= 1
