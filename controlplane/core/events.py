@@ -97,10 +97,6 @@ class AgentGone(NamedTuple):
     agent: str
 
 
-class CapacityChanged(NamedTuple):
-    """There may be room for ready tasks that found none."""
-
-
 Event = (
     ApplyDag
     | TriggerRun
@@ -111,7 +107,6 @@ Event = (
     | Rejected
     | Inventory
     | AgentGone
-    | CapacityChanged
 )
 
 

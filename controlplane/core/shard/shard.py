@@ -21,7 +21,6 @@ from controlplane.core.events import (
     AgentGone,
     ApplyDag,
     CancelRun,
-    CapacityChanged,
     Event,
     Finished,
     Inventory,
@@ -78,7 +77,6 @@ class Shard:
             Rejected: attempts.rejected,
             Inventory: attempts.inventory,
             AgentGone: attempts.gone,
-            CapacityChanged: _look_again,
         }
         self._on_timer: dict[type, Callable[[Any], None]] = {
             BackoffDue: lambda timer: attempts.due(*timer),
@@ -170,8 +168,3 @@ class Shard:
     def live_attempts(self) -> int:
         """Number of attempts that have not ended."""
         return len(self._book.attempts)
-
-
-def _look_again(event: CapacityChanged) -> None:
-    """Every step looks for places; the event only makes a step happen."""
-    del event

@@ -22,7 +22,6 @@ from controlplane.core.events import (
     AgentGone,
     ApplyDag,
     CancelRun,
-    CapacityChanged,
     Event,
     Finished,
     Inventory,
@@ -299,7 +298,7 @@ class ShardBench(Views):
         self.step(AgentGone(agent))
 
     def room(self) -> Effects:
-        return self.step(CapacityChanged())
+        return self.step()
 
     # Attempts
 
