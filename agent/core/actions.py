@@ -1,23 +1,26 @@
 """What the core asks its shell to do.
 
-Decides nothing. The shell performs the actions of one call in their order. A `Send` or
-`CloseSession` for a stream that is gone does nothing.
+Decides nothing. The shell performs all actions in the order in which they were returned, over all
+calls; a `Record` to be synced holds back what comes after it until it is on disk. A `Send` or
+`CloseSession` for a stream that is gone does nothing; neither does an action for a supervisor that
+is gone, since the next SupervisorReady says what was done.
 """
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 from agent.core.entries import Assign, Entry
-from agent.core.types import RefusalReason
+from agent.core.records import Record as JournalEntry
+from agent.core.types import EndCause, RefusalReason
 
 
-class Signal(enum.Enum):
-    """How a process group is asked, or made, to end."""
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write into the journal. `synced`: what follows waits until it is on disk."""
 
-    TERM = "TERM"
-    KILL = "KILL"
+    record: JournalEntry
+    synced: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +49,51 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start the process of an attempt; answer with ProcessSpawned or SpawnFailed."""
+    """Have the supervisor claim and start an attempt; it answers with ProcessSpawned or
+    SpawnFailed, and enforces the attempt lease and the timeout of the specification.
+    """
 
     assign: Assign
+    lease_until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class Kill:
-    """Signal the whole process group of an attempt."""
+class ExtendLeases:
+    """The attempts of a shard may run until `until_ms`, each with its own overtime after that.
+    Never shortens.
+    """
+
+    shard: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Have the supervisor end an attempt: SIGTERM, SIGKILL after `grace_ms` (0: at once)."""
 
     attempt_id: bytes
-    signal: Signal
+    cause: EndCause
+    grace_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The result of an attempt is recorded: nothing of it need be kept."""
+
+    attempt_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """An attempt of an earlier start of the agent is held again: its output is read on."""
+
+    assign: Assign
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndSupervisor:
+    """Nothing is left to supervise, or nothing may be left: it ends, and what runs with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +139,19 @@ class Exit:
 
 
 Action = (
-    OpenSession | CloseSession | Send | Spawn | Kill | StartTail | StopTail | Refused | Note | Exit
+    OpenSession
+    | CloseSession
+    | Send
+    | Record
+    | Spawn
+    | ExtendLeases
+    | Stop
+    | Forget
+    | Adopted
+    | EndSupervisor
+    | StartTail
+    | StopTail
+    | Refused
+    | Note
+    | Exit
 )

@@ -8,9 +8,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.core.types import NOTHING, Amount, ExecSpec, Outcome, RefusalReason, RejectReason
+from agent.core.types import (
+    NOTHING,
+    Amount,
+    Containment,
+    ExecSpec,
+    Outcome,
+    RefusalReason,
+    RejectReason,
+)
 
 # What an agent says.
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMemory:
+    """The highest epoch seen of a shard, and the highest batch of it."""
+
+    shard: int
+    epoch: int
+    batch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +39,8 @@ class Hello:
     labels: tuple[tuple[str, str], ...]
     version: str
     session: int
+    containment: Containment
+    memories: tuple[ShardMemory, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +152,21 @@ class Welcome:
     peers: tuple[str, ...]
     heartbeat_ms: int
     session: int
+    attempt_lease_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """An assignment; `spec` is None when its bytes could not be read."""
+    """An assignment; `spec` is None when its bytes could not be read. `beat`: the heartbeat of
+    this session (0: its hello) whose sending began the attempt lease.
+    """
 
     shard: int
     epoch: int
     batch: int
     attempt_id: bytes
     incarnation: bytes
+    beat: int = 0
     number: int = 0
     dag: str = ""
     run: str = ""
@@ -165,11 +188,35 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    amount: Amount
-    largest: Amount
-    count: int
+class LeaseExtension:
+    """Attempts of one shard may run on; `beat` as in Assign."""
+
+    shard: int
+    epoch: int
+    beat: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Rank:
+    """The order of demands: the smallest goes first."""
+
+    priority_class: int
+    share_ppm: int
     oldest_ready_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeDemand:
+    request: Amount
+    count: int
+    rank: Rank
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a node would use beyond its grant, best rank first; no shapes: nothing."""
+
+    shapes: tuple[ShapeDemand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +242,8 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class NodeFrame:
-    """All entries of one frame of a node. An answer to a heartbeat needs no entry here: any frame
-    is a sign of life.
+    """All entries of one frame of a node. HeartbeatAck needs no entry here: any frame is a sign of
+    life.
     """
 
     welcome: Welcome | None = None
@@ -207,3 +254,4 @@ class NodeFrame:
     release: Release | None = None
     log_tails: tuple[LogTail, ...] = ()
     refusal: Refusal | None = None
+    lease_extensions: tuple[LeaseExtension, ...] = ()

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """One reading of both clocks: `wall_us` since the epoch (UTC), `mono_ms` of unknown origin."""
+    """One reading of both clocks: `wall_us` since the epoch (UTC), `mono_ms` since the boot of the
+    machine, its sleep included (CLOCK_BOOTTIME): attempt leases are told in it.
+    """
 
     wall_us: int
     mono_ms: int
@@ -72,6 +74,26 @@ class RejectReason(enum.IntEnum):
     INCARNATION = 1
     CAPACITY = 3
     STOPPING = 4
+    LEASE = 5
+
+
+class Containment(enum.IntEnum):
+    """What surely ends together with the supervisor: all processes of attempts, or only the first
+    of each.
+    """
+
+    NAMESPACE = 1
+    PROCESS = 2
+
+
+class EndCause(enum.Enum):
+    """Why the supervisor ended an attempt; NONE: it did not, the process ended by itself."""
+
+    NONE = "none"
+    CANCELLED = "cancelled"
+    AGENT_STOPPED = "agent_stopped"
+    TIMED_OUT = "timed_out"
+    LEASE = "lease"
 
 
 class RefusalReason(enum.IntEnum):
@@ -86,7 +108,9 @@ class RefusalReason(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExecSpec:
-    """What to execute. `timeout_ms` 0: no limit; `cwd` empty: a fresh folder."""
+    """What to execute. `timeout_ms` 0: no limit; `cwd` empty: a fresh folder. `overtime_ms`: how
+    long it may run on after its attempt lease.
+    """
 
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
@@ -94,3 +118,4 @@ class ExecSpec:
     timeout_ms: int = 0
     grace_ms: int = 0
     request: Amount = NOTHING
+    overtime_ms: int = 0

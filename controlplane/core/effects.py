@@ -158,14 +158,40 @@ class DoneRow(NamedTuple):
     message: str
 
 
+class LateRow(NamedTuple):
+    """An attempt that had ended as LOST or UNKNOWN ended, as its agent says now. `adopted`: it
+    decided the task instance.
+    """
+
+    day: int
+    run: int
+    task: int
+    expansion: int
+    attempt_id: bytes
+    state: AttemptState
+    started_us: int | None
+    finished_us: int
+    exit_code: int | None
+    signal: int
+    stdout_bytes: int
+    stderr_bytes: int
+    message: str
+    adopted: bool
+    reported_us: int
+
+
 class WaitKind(IntEnum):
-    """What a task instance waits for."""
+    """What a task instance waits for. A MARK waits for nothing: a person decided that it failed."""
 
     BACKOFF = 1
+    APPROVAL = 2
+    MARK = 4
 
 
 class WaitRow(NamedTuple):
-    """A task instance waits; `number` is the attempt that it waits for."""
+    """A task instance waits; `number` is the attempt that it waits for. `due_us`: of an APPROVAL
+    and a MARK since when.
+    """
 
     day: int
     run: int
@@ -218,6 +244,7 @@ class Writes:
     run_changes: list[RunChangeRow] = field(default_factory=list)
     sealed: list[SealedRow] = field(default_factory=list)
     done: list[DoneRow] = field(default_factory=list)
+    late: list[LateRow] = field(default_factory=list)
     live: list[LiveRow] = field(default_factory=list)
     started: list[StartedRow] = field(default_factory=list)
     waits_gone: list[WaitGoneRow] = field(default_factory=list)
@@ -260,7 +287,13 @@ class ResultAckMessage(NamedTuple):
     attempt_id: bytes
 
 
-Message = AssignMessage | CancelMessage | ResultAckMessage
+class LeaseMessage(NamedTuple):
+    """Let the attempts of this shard run on at an agent."""
+
+    agent: str
+
+
+Message = AssignMessage | CancelMessage | ResultAckMessage | LeaseMessage
 
 
 @dataclass(slots=True)

@@ -48,8 +48,21 @@ class PauseDag(NamedTuple):
     reason: str
 
 
+class DecideApproval(NamedTuple):
+    """Command: start another attempt of a task instance that waits for it, or have it fail."""
+
+    command: int
+    key: DagKey
+    run_id: bytes
+    task: str
+    approved: bool
+    reason: str
+
+
 class Finished(NamedTuple):
-    """An agent reports the end of an attempt. Times on the agent's clock; 0: never started."""
+    """An agent reports the end of an attempt. Times on the agent's clock; `started_us` 0: it surely
+    never started.
+    """
 
     agent: str
     attempt_id: bytes
@@ -91,6 +104,13 @@ class Inventory(NamedTuple):
     finished: tuple[Finished, ...]
 
 
+class Beat(NamedTuple):
+    """An agent that has this shard's attempts is alive: its heartbeat asks for their leases."""
+
+    agent: str
+    incarnation: bytes
+
+
 class AgentGone(NamedTuple):
     """The session of an agent ended; its attempts stay live."""
 
@@ -102,10 +122,12 @@ Event = (
     | TriggerRun
     | CancelRun
     | PauseDag
+    | DecideApproval
     | Finished
     | Started
     | Rejected
     | Inventory
+    | Beat
     | AgentGone
 )
 
@@ -142,7 +164,9 @@ class LiveRecord(NamedTuple):
 
 
 class EndRecord(NamedTuple):
-    """Recovery: the last ended attempt of a task instance of a live run."""
+    """Recovery: the last ended attempt of a task instance of a live run. `state` is SUCCEEDED
+    where a late success of it was adopted.
+    """
 
     run: int
     task: int
@@ -150,6 +174,7 @@ class EndRecord(NamedTuple):
     number: int
     state: int
     finished_us: int
+    attempt_id: bytes
 
 
 class WaitRecord(NamedTuple):

@@ -59,6 +59,7 @@ class TaskState(IntEnum):
     FAILED = 7
     UPSTREAM_FAILED = 8
     CANCELLED = 9
+    AWAITING_APPROVAL = 10
 
     @property
     def final(self) -> bool:
@@ -84,6 +85,8 @@ class TaskEvent(IntEnum):
     RETURN = 8
     DUE = 9
     CANCEL = 10
+    DOUBT = 11
+    APPROVE = 12
 
 
 class AttemptState(IntEnum):
@@ -97,6 +100,7 @@ class AttemptState(IntEnum):
     CANCELLED = 6
     REJECTED = 7
     LOST = 8
+    UNKNOWN = 9
 
     @property
     def final(self) -> bool:
@@ -125,19 +129,28 @@ TASK_TRANSITIONS: dict[tuple[TaskState, TaskEvent], TaskState] = {
     (TaskState.WAITING, TaskEvent.CANCEL): TaskState.CANCELLED,
     (TaskState.READY, TaskEvent.ASSIGN): TaskState.ASSIGNED,
     (TaskState.READY, TaskEvent.CANCEL): TaskState.CANCELLED,
+    # A late success of an attempt that was given up, before another was assigned.
+    (TaskState.READY, TaskEvent.SUCCEED): TaskState.SUCCEEDED,
     (TaskState.ASSIGNED, TaskEvent.START): TaskState.RUNNING,
     (TaskState.ASSIGNED, TaskEvent.SUCCEED): TaskState.SUCCEEDED,
     (TaskState.ASSIGNED, TaskEvent.FAIL): TaskState.FAILED,
     (TaskState.ASSIGNED, TaskEvent.RETRY): TaskState.BACKOFF,
     (TaskState.ASSIGNED, TaskEvent.RETURN): TaskState.READY,
     (TaskState.ASSIGNED, TaskEvent.CANCEL): TaskState.CANCELLED,
+    (TaskState.ASSIGNED, TaskEvent.DOUBT): TaskState.AWAITING_APPROVAL,
     (TaskState.RUNNING, TaskEvent.SUCCEED): TaskState.SUCCEEDED,
     (TaskState.RUNNING, TaskEvent.FAIL): TaskState.FAILED,
     (TaskState.RUNNING, TaskEvent.RETRY): TaskState.BACKOFF,
     (TaskState.RUNNING, TaskEvent.RETURN): TaskState.READY,
     (TaskState.RUNNING, TaskEvent.CANCEL): TaskState.CANCELLED,
+    (TaskState.RUNNING, TaskEvent.DOUBT): TaskState.AWAITING_APPROVAL,
     (TaskState.BACKOFF, TaskEvent.DUE): TaskState.READY,
     (TaskState.BACKOFF, TaskEvent.CANCEL): TaskState.CANCELLED,
+    (TaskState.BACKOFF, TaskEvent.SUCCEED): TaskState.SUCCEEDED,
+    (TaskState.AWAITING_APPROVAL, TaskEvent.APPROVE): TaskState.READY,
+    (TaskState.AWAITING_APPROVAL, TaskEvent.SUCCEED): TaskState.SUCCEEDED,
+    (TaskState.AWAITING_APPROVAL, TaskEvent.FAIL): TaskState.FAILED,
+    (TaskState.AWAITING_APPROVAL, TaskEvent.CANCEL): TaskState.CANCELLED,
 }
 
 _FINAL_RUN_STATES = frozenset(RunState) - {state for state, _ in RUN_TRANSITIONS}

@@ -57,6 +57,14 @@ class TriggerRule(IntEnum):
     ALL_DONE = 2
 
 
+class OnDisconnect(IntEnum):
+    """What becomes of an attempt whose agent is cut off. Values as in the public contract."""
+
+    FENCE = 1
+    CONTINUE = 2
+    RETRY = 3
+
+
 class RunCause(IntEnum):
     """What made a run. Values as in the public contract."""
 
@@ -117,7 +125,11 @@ def _retry_problems(policy: RetryPolicy) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class TaskDef:
-    """One task of a DAG version. `exec_spec` is for the agent and opaque to the core."""
+    """One task of a DAG version. `exec_spec` is for the agent and opaque to the core.
+
+    `overtime_ms`: how long an attempt may run on after its attempt lease; the agent knows it from
+    `exec_spec`. `idempotent` False: an attempt of unknown outcome waits for an approval.
+    """
 
     task: str
     request: Resources = Resources(1_000, 0)
@@ -125,6 +137,9 @@ class TaskDef:
     retry: RetryPolicy = RetryPolicy()
     priority: int = 0
     exec_spec: bytes = b""
+    idempotent: bool = True
+    on_disconnect: OnDisconnect = OnDisconnect.FENCE
+    overtime_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

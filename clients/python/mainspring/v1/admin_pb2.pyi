@@ -121,6 +121,7 @@ class Agent(_message.Message):
     INCARNATION_FIELD_NUMBER: _builtins.int
     CONNECT_TIME_FIELD_NUMBER: _builtins.int
     GRANTED_CPU_FIELD_NUMBER: _builtins.int
+    CONTAINMENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name: agents/{agent}."""
     connected: _builtins.bool
@@ -135,6 +136,8 @@ class Agent(_message.Message):
     """Changes with every start of the agent: 32 hexadecimal digits."""
     granted_cpu: _builtins.float
     """Processor capacity granted to the node that answers, in cores."""
+    containment: _builtins.str
+    """What surely ends together with the agent's supervisor: "namespace" or "process"."""
     @_builtins.property
     def connect_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the last session's start."""
@@ -150,10 +153,11 @@ class Agent(_message.Message):
         incarnation: _builtins.str = ...,
         connect_time: _timestamp_pb2.Timestamp | None = ...,
         granted_cpu: _builtins.float = ...,
+        containment: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "connected", b"connected", "cpu", b"cpu", "granted_cpu", b"granted_cpu", "incarnation", b"incarnation", "live_attempts", b"live_attempts", "memory_bytes", b"memory_bytes", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connect_time", b"connect_time", "connected", b"connected", "containment", b"containment", "cpu", b"cpu", "granted_cpu", b"granted_cpu", "incarnation", b"incarnation", "live_attempts", b"live_attempts", "memory_bytes", b"memory_bytes", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

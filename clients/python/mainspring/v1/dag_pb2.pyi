@@ -21,6 +21,42 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _OnDisconnect:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnDisconnectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnDisconnect.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_DISCONNECT_UNSPECIFIED: _OnDisconnect.ValueType  # 0
+    """Not stated: fence."""
+    ON_DISCONNECT_FENCE: _OnDisconnect.ValueType  # 1
+    """The agent kills it when its attempt lease is over; after that the shard starts another: two
+    attempts of a task are never alive together.
+    """
+    ON_DISCONNECT_CONTINUE: _OnDisconnect.ValueType  # 2
+    """The agent lets it run on for disconnect_limit, and the shard waits so much longer."""
+    ON_DISCONNECT_RETRY: _OnDisconnect.ValueType  # 3
+    """The agent lets it run on for disconnect_limit, and the shard starts another as soon as the
+    attempt lease is over: two may be alive together. Only for idempotent tasks.
+    """
+
+class OnDisconnect(_OnDisconnect, metaclass=_OnDisconnectEnumTypeWrapper):
+    """OnDisconnect says what becomes of a running attempt whose agent is cut off from its shard."""
+
+ON_DISCONNECT_UNSPECIFIED: OnDisconnect.ValueType  # 0
+"""Not stated: fence."""
+ON_DISCONNECT_FENCE: OnDisconnect.ValueType  # 1
+"""The agent kills it when its attempt lease is over; after that the shard starts another: two
+attempts of a task are never alive together.
+"""
+ON_DISCONNECT_CONTINUE: OnDisconnect.ValueType  # 2
+"""The agent lets it run on for disconnect_limit, and the shard waits so much longer."""
+ON_DISCONNECT_RETRY: OnDisconnect.ValueType  # 3
+"""The agent lets it run on for disconnect_limit, and the shard starts another as soon as the
+attempt lease is over: two may be alive together. Only for idempotent tasks.
+"""
+Global___OnDisconnect: _TypeAlias = OnDisconnect  # noqa: Y015
+
 class _TriggerRule:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -135,6 +171,9 @@ class TaskSpec(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     GRACE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    ON_DISCONNECT_FIELD_NUMBER: _builtins.int
+    DISCONNECT_LIMIT_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     """Id of the task, unique in its DAG; the same characters and length as the id of a DAG."""
     label: _builtins.str
@@ -143,6 +182,12 @@ class TaskSpec(_message.Message):
     """When the task starts, judged over its final parents."""
     priority: _builtins.int
     """Order among ready tasks of the same age class: higher first, -1000 to 1000, default 0."""
+    idempotent: _builtins.bool
+    """Whether the task may be run again when nobody can tell how far an attempt of it got; unset:
+    true. False: such an attempt ends as UNKNOWN, and a person decides (see ApprovalService).
+    """
+    on_disconnect: Global___OnDisconnect.ValueType
+    """What becomes of a running attempt whose agent is cut off from the shard."""
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of the tasks that must be final before this one starts."""
@@ -167,6 +212,12 @@ class TaskSpec(_message.Message):
     def grace(self) -> _duration_pb2.Duration:
         """Time between SIGTERM and SIGKILL; unset: 10 seconds."""
 
+    @_builtins.property
+    def disconnect_limit(self) -> _duration_pb2.Duration:
+        """How long an attempt may run on after its attempt lease, with ON_DISCONNECT_CONTINUE and
+        ON_DISCONNECT_RETRY; unset: 1 hour; at most 30 days.
+        """
+
     def __init__(
         self,
         *,
@@ -180,13 +231,21 @@ class TaskSpec(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         grace: _duration_pb2.Duration | None = ...,
         priority: _builtins.int = ...,
+        idempotent: _builtins.bool | None = ...,
+        on_disconnect: Global___OnDisconnect.ValueType = ...,
+        disconnect_limit: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace", "process", b"process", "resources", b"resources", "retry", b"retry", "runtime", b"runtime", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "disconnect_limit", b"disconnect_limit", "grace", b"grace", "idempotent", b"idempotent", "process", b"process", "resources", b"resources", "retry", b"retry", "runtime", b"runtime", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["depends_on", b"depends_on", "grace", b"grace", "label", b"label", "priority", b"priority", "process", b"process", "resources", b"resources", "retry", b"retry", "runtime", b"runtime", "task", b"task", "timeout", b"timeout", "trigger_rule", b"trigger_rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent", "depends_on", b"depends_on", "disconnect_limit", b"disconnect_limit", "grace", b"grace", "idempotent", b"idempotent", "label", b"label", "on_disconnect", b"on_disconnect", "priority", b"priority", "process", b"process", "resources", b"resources", "retry", b"retry", "runtime", b"runtime", "task", b"task", "timeout", b"timeout", "trigger_rule", b"trigger_rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__idempotent: _TypeAlias = _typing.Literal["idempotent"]  # noqa: Y015
+    _WhichOneofArgType__idempotent: _TypeAlias = _typing.Literal["_idempotent", b"_idempotent"]  # noqa: Y015
     _WhichOneofReturnType_runtime: _TypeAlias = _typing.Literal["process"]  # noqa: Y015
     _WhichOneofArgType_runtime: _TypeAlias = _typing.Literal["runtime", b"runtime"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__idempotent) -> _WhichOneofReturnType__idempotent | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_runtime) -> _WhichOneofReturnType_runtime | None: ...
 
 Global___TaskSpec: _TypeAlias = TaskSpec  # noqa: Y015

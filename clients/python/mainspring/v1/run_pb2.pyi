@@ -94,6 +94,8 @@ class _TaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskState.V
     """Final: a parent did not succeed and the trigger rule asks for it."""
     TASK_STATE_CANCELLED: _TaskState.ValueType  # 9
     """Final: stopped or never started because the run was cancelled."""
+    TASK_STATE_AWAITING_APPROVAL: _TaskState.ValueType  # 10
+    """An attempt ended as UNKNOWN: a person decides whether another is started."""
 
 class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper):
     """TaskState is the state of a task instance."""
@@ -118,6 +120,8 @@ TASK_STATE_UPSTREAM_FAILED: TaskState.ValueType  # 8
 """Final: a parent did not succeed and the trigger rule asks for it."""
 TASK_STATE_CANCELLED: TaskState.ValueType  # 9
 """Final: stopped or never started because the run was cancelled."""
+TASK_STATE_AWAITING_APPROVAL: TaskState.ValueType  # 10
+"""An attempt ended as UNKNOWN: a person decides whether another is started."""
 Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
 
 class _AttemptState:
@@ -143,7 +147,9 @@ class _AttemptStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptS
     ATTEMPT_STATE_REJECTED: _AttemptState.ValueType  # 7
     """Final: the agent refused it; nothing was started."""
     ATTEMPT_STATE_LOST: _AttemptState.ValueType  # 8
-    """Final: its agent vanished or was restarted and the attempt with it."""
+    """Final: its end was not seen, or it was killed for want of an attempt lease or with its agent."""
+    ATTEMPT_STATE_UNKNOWN: _AttemptState.ValueType  # 9
+    """Final: like LOST, of a task that is not idempotent: it may have run."""
 
 class AttemptState(_AttemptState, metaclass=_AttemptStateEnumTypeWrapper):
     """AttemptState is the state of one attempt."""
@@ -165,7 +171,9 @@ ATTEMPT_STATE_CANCELLED: AttemptState.ValueType  # 6
 ATTEMPT_STATE_REJECTED: AttemptState.ValueType  # 7
 """Final: the agent refused it; nothing was started."""
 ATTEMPT_STATE_LOST: AttemptState.ValueType  # 8
-"""Final: its agent vanished or was restarted and the attempt with it."""
+"""Final: its end was not seen, or it was killed for want of an attempt lease or with its agent."""
+ATTEMPT_STATE_UNKNOWN: AttemptState.ValueType  # 9
+"""Final: like LOST, of a task that is not idempotent: it may have run."""
 Global___AttemptState: _TypeAlias = AttemptState  # noqa: Y015
 
 class _RunCause:
@@ -410,6 +418,7 @@ class Attempt(_message.Message):
     RESULT_BATCH_FIELD_NUMBER: _builtins.int
     STDOUT_BYTES_FIELD_NUMBER: _builtins.int
     STDERR_BYTES_FIELD_NUMBER: _builtins.int
+    LATE_RESULT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name: dags/{dag}/runs/{run}/tasks/{task}/attempts/{attempt}; 32 hexadecimal digits."""
     number: _builtins.int
@@ -444,6 +453,10 @@ class Attempt(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """Time when the agent saw the end of its process, on the agent's clock."""
 
+    @_builtins.property
+    def late_result(self) -> Global___LateResult:
+        """What its agent reported after the attempt had ended as LOST or UNKNOWN."""
+
     def __init__(
         self,
         *,
@@ -461,16 +474,69 @@ class Attempt(_message.Message):
         result_batch: _builtins.int = ...,
         stdout_bytes: _builtins.int = ...,
         stderr_bytes: _builtins.int = ...,
+        late_result: Global___LateResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "assign_time", b"assign_time", "end_time", b"end_time", "exit_code", b"exit_code", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "assign_time", b"assign_time", "end_time", b"end_time", "exit_code", b"exit_code", "late_result", b"late_result", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "agent", b"agent", "assign_batch", b"assign_batch", "assign_time", b"assign_time", "end_time", b"end_time", "exit_code", b"exit_code", "name", b"name", "number", b"number", "reason", b"reason", "result_batch", b"result_batch", "signal", b"signal", "start_time", b"start_time", "state", b"state", "stderr_bytes", b"stderr_bytes", "stdout_bytes", b"stdout_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "agent", b"agent", "assign_batch", b"assign_batch", "assign_time", b"assign_time", "end_time", b"end_time", "exit_code", b"exit_code", "late_result", b"late_result", "name", b"name", "number", b"number", "reason", b"reason", "result_batch", b"result_batch", "signal", b"signal", "start_time", b"start_time", "state", b"state", "stderr_bytes", b"stderr_bytes", "stdout_bytes", b"stdout_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class LateResult(_message.Message):
+    """LateResult is the end of an attempt that became known after the attempt was given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ADOPTED_FIELD_NUMBER: _builtins.int
+    state: Global___AttemptState.ValueType
+    """How it ended."""
+    exit_code: _builtins.int
+    """Exit status; unset when there is none."""
+    signal: _builtins.int
+    """Signal that ended the process; 0: none."""
+    reason: _builtins.str
+    """Why it ended so, where there is more to say; a sentence."""
+    adopted: _builtins.bool
+    """Whether it decided the task instance: it succeeded, and no other attempt had been started."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Time when its process was spawned, on the agent's clock."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Time when the agent saw the end of its process, on the agent's clock."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___AttemptState.ValueType = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        exit_code: _builtins.int | None = ...,
+        signal: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        adopted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "end_time", b"end_time", "exit_code", b"exit_code", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "adopted", b"adopted", "end_time", b"end_time", "exit_code", b"exit_code", "reason", b"reason", "signal", b"signal", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
+    _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
+
+Global___LateResult: _TypeAlias = LateResult  # noqa: Y015
 
 @_typing.final
 class TriggerRunRequest(_message.Message):

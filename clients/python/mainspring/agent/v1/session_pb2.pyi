@@ -23,6 +23,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Containment:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ContainmentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Containment.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTAINMENT_UNSPECIFIED: _Containment.ValueType  # 0
+    """Not stated."""
+    CONTAINMENT_NAMESPACE: _Containment.ValueType  # 1
+    """All of them: the kernel ends the supervisor's PID namespace with it."""
+    CONTAINMENT_PROCESS: _Containment.ValueType  # 2
+    """The first process of each attempt; others only where the agent still runs and can find them."""
+
+class Containment(_Containment, metaclass=_ContainmentEnumTypeWrapper):
+    """Containment says which processes of attempts surely end when their supervisor ends."""
+
+CONTAINMENT_UNSPECIFIED: Containment.ValueType  # 0
+"""Not stated."""
+CONTAINMENT_NAMESPACE: Containment.ValueType  # 1
+"""All of them: the kernel ends the supervisor's PID namespace with it."""
+CONTAINMENT_PROCESS: Containment.ValueType  # 2
+"""The first process of each attempt; others only where the agent still runs and can find them."""
+Global___Containment: _TypeAlias = Containment  # noqa: Y015
+
 class _Outcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -40,7 +64,9 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_CANCELLED: _Outcome.ValueType  # 4
     """Killed by a cancellation, or cancelled before its spawn."""
     OUTCOME_LOST: _Outcome.ValueType  # 5
-    """Killed because its agent stopped, or not known to it: says nothing about the task."""
+    """Killed for want of an attempt lease or with its agent, or its end was not seen: says nothing
+    about the task. It surely never ran if started_at_us is 0.
+    """
 
 class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
     """Outcome is how an attempt ended."""
@@ -56,7 +82,9 @@ OUTCOME_TIMED_OUT: Outcome.ValueType  # 3
 OUTCOME_CANCELLED: Outcome.ValueType  # 4
 """Killed by a cancellation, or cancelled before its spawn."""
 OUTCOME_LOST: Outcome.ValueType  # 5
-"""Killed because its agent stopped, or not known to it: says nothing about the task."""
+"""Killed for want of an attempt lease or with its agent, or its end was not seen: says nothing
+about the task. It surely never ran if started_at_us is 0.
+"""
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
 
 class _RejectReason:
@@ -77,6 +105,8 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     """Beyond the grant of the node."""
     REJECT_REASON_STOPPING: _RejectReason.ValueType  # 4
     """The agent is stopping."""
+    REJECT_REASON_LEASE: _RejectReason.ValueType  # 5
+    """Its attempt lease was over when it arrived."""
 
 class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper):
     """RejectReason says why an agent refused an assignment."""
@@ -93,6 +123,8 @@ REJECT_REASON_CAPACITY: RejectReason.ValueType  # 3
 """Beyond the grant of the node."""
 REJECT_REASON_STOPPING: RejectReason.ValueType  # 4
 """The agent is stopping."""
+REJECT_REASON_LEASE: RejectReason.ValueType  # 5
+"""Its attempt lease was over when it arrived."""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
 
 class _RefusalReason:
@@ -216,6 +248,7 @@ class SessionResponse(_message.Message):
     RELEASE_FIELD_NUMBER: _builtins.int
     LOG_TAILS_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    LEASE_EXTENSIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """First frame of a session; later ones when the node gains or loses a shard or a peer."""
@@ -252,6 +285,10 @@ class SessionResponse(_message.Message):
     def refusal(self) -> Global___Refusal:
         """Final word of a node that refuses the session; the stream ends after it."""
 
+    @_builtins.property
+    def lease_extensions(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseExtension]:
+        """Attempt leases that go on."""
+
     def __init__(
         self,
         *,
@@ -264,10 +301,11 @@ class SessionResponse(_message.Message):
         release: Global___Release | None = ...,
         log_tails: _abc.Iterable[Global___LogTail] | None = ...,
         refusal: Global___Refusal | None = ...,
+        lease_extensions: _abc.Iterable[Global___LeaseExtension] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["demand", b"demand", "heartbeat_ack", b"heartbeat_ack", "refusal", b"refusal", "release", b"release", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigns", b"assigns", "cancels", b"cancels", "demand", b"demand", "heartbeat_ack", b"heartbeat_ack", "log_tails", b"log_tails", "refusal", b"refusal", "release", b"release", "result_acks", b"result_acks", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigns", b"assigns", "cancels", b"cancels", "demand", b"demand", "heartbeat_ack", b"heartbeat_ack", "lease_extensions", b"lease_extensions", "log_tails", b"log_tails", "refusal", b"refusal", "release", b"release", "result_acks", b"result_acks", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -307,18 +345,24 @@ class Hello(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    CONTAINMENT_FIELD_NUMBER: _builtins.int
+    MEMORIES_FIELD_NUMBER: _builtins.int
     agent: _builtins.str
     """Name of the agent, unique in the cluster; characters as in the id of a DAG."""
     incarnation: _builtins.bytes
-    """16 random bytes, new with every loss of the agent's memory of its attempts."""
+    """Id of the agent's journal, 16 random bytes: new when the journal was lost."""
     boot_id: _builtins.str
     """Boot id of the agent's machine."""
     protocol_version: _builtins.int
-    """Version of this protocol: 1."""
+    """Version of this protocol: 2."""
     version: _builtins.str
     """Version of the agent's program."""
     session: _builtins.int
-    """Session number: grows with every stream that this agent opens to this node."""
+    """Session number: grows with every stream that this incarnation of the agent opens to any node,
+    over its restarts.
+    """
+    containment: Global___Containment.ValueType
+    """What surely ends together with the agent's supervisor."""
     @_builtins.property
     def capacity(self) -> Global___Capacity:
         """What the agent's machine offers in all."""
@@ -326,6 +370,10 @@ class Hello(_message.Message):
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels for placement."""
+
+    @_builtins.property
+    def memories(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardMemory]:
+        """The highest epoch, and the highest batch of it, that the agent has seen of each shard."""
 
     def __init__(
         self,
@@ -338,14 +386,46 @@ class Hello(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         version: _builtins.str = ...,
         session: _builtins.int = ...,
+        containment: Global___Containment.ValueType = ...,
+        memories: _abc.Iterable[Global___ShardMemory] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "boot_id", b"boot_id", "capacity", b"capacity", "incarnation", b"incarnation", "labels", b"labels", "protocol_version", b"protocol_version", "session", b"session", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "boot_id", b"boot_id", "capacity", b"capacity", "containment", b"containment", "incarnation", b"incarnation", "labels", b"labels", "memories", b"memories", "protocol_version", b"protocol_version", "session", b"session", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
+
+@_typing.final
+class ShardMemory(_message.Message):
+    """ShardMemory is the latest word of a shard that an agent has seen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """Number of the shard."""
+    epoch: _builtins.int
+    """The highest epoch."""
+    batch: _builtins.int
+    """The highest batch of that epoch."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        batch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "epoch", b"epoch", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShardMemory: _TypeAlias = ShardMemory  # noqa: Y015
 
 @_typing.final
 class Capacity(_message.Message):
@@ -384,12 +464,17 @@ class Welcome(_message.Message):
     PEERS_FIELD_NUMBER: _builtins.int
     HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    ATTEMPT_LEASE_MS_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Id of the node."""
     heartbeat_ms: _builtins.int
     """Time between two heartbeats, in milliseconds."""
     session: _builtins.int
     """Session number of the hello that is answered."""
+    attempt_lease_ms: _builtins.int
+    """Attempt lease of this node's shards, in milliseconds: how long an attempt may run on without
+    an extension, counted from the sending of the heartbeat that was answered last.
+    """
     @_builtins.property
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardLeadership]:
         """Shards that the node leads now; a shard that is missing here is no longer led by it."""
@@ -406,10 +491,11 @@ class Welcome(_message.Message):
         peers: _abc.Iterable[_builtins.str] | None = ...,
         heartbeat_ms: _builtins.int = ...,
         session: _builtins.int = ...,
+        attempt_lease_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_ms", b"heartbeat_ms", "node", b"node", "peers", b"peers", "session", b"session", "shards", b"shards"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_lease_ms", b"attempt_lease_ms", "heartbeat_ms", b"heartbeat_ms", "node", b"node", "peers", b"peers", "session", b"session", "shards", b"shards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -481,7 +567,7 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class HeartbeatAck(_message.Message):
-    """HeartbeatAck answers a heartbeat."""
+    """HeartbeatAck answers a heartbeat: the node lives. It extends no attempt lease."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -500,6 +586,36 @@ class HeartbeatAck(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeartbeatAck: _TypeAlias = HeartbeatAck  # noqa: Y015
+
+@_typing.final
+class LeaseExtension(_message.Message):
+    """LeaseExtension lets the attempts of one shard run on. It extends those of no other shard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    BEAT_FIELD_NUMBER: _builtins.int
+    shard: _builtins.int
+    """Number of the shard."""
+    epoch: _builtins.int
+    """Its epoch: an agent ignores another one than that in force."""
+    beat: _builtins.int
+    """The heartbeat of this session that is answered; 0: the hello."""
+    def __init__(
+        self,
+        *,
+        shard: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        beat: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat", "epoch", b"epoch", "shard", b"shard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseExtension: _TypeAlias = LeaseExtension  # noqa: Y015
 
 @_typing.final
 class Inventory(_message.Message):
@@ -595,7 +711,9 @@ class Assign(_message.Message):
     incarnation: _builtins.bytes
     """Incarnation of the agent that the assignment is meant for."""
     beat: _builtins.int
-    """Last heartbeat of this session that the node has seen; 0: none."""
+    """Last heartbeat of this session that the node had seen when it decided; 0: the hello. The attempt
+    lease begins when that was sent, so an assignment that took too long is born expired.
+    """
     number: _builtins.int
     """Number of the attempt, 1 for the first."""
     dag: _builtins.str
@@ -667,12 +785,17 @@ class ExecSpec(_message.Message):
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     GRACE_MS_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    OVERTIME_MS_FIELD_NUMBER: _builtins.int
     cwd: _builtins.str
     """Working folder; empty: a fresh one."""
     timeout_ms: _builtins.int
     """Longest time from spawn to end, in milliseconds; 0: no limit."""
     grace_ms: _builtins.int
     """Time between SIGTERM and SIGKILL, in milliseconds."""
+    overtime_ms: _builtins.int
+    """How long the attempt may run on after its attempt lease, in milliseconds; 0: it is killed at
+    the end of the lease.
+    """
     @_builtins.property
     def argv(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Program and arguments."""
@@ -694,10 +817,11 @@ class ExecSpec(_message.Message):
         timeout_ms: _builtins.int = ...,
         grace_ms: _builtins.int = ...,
         request: Global___Capacity | None = ...,
+        overtime_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "cwd", b"cwd", "env", b"env", "grace_ms", b"grace_ms", "request", b"request", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["argv", b"argv", "cwd", b"cwd", "env", b"env", "grace_ms", b"grace_ms", "overtime_ms", b"overtime_ms", "request", b"request", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -786,7 +910,9 @@ class Result(_message.Message):
     signal: _builtins.int
     """Signal that ended the process; 0: none."""
     started_at_us: _builtins.int
-    """When its process was spawned, in microseconds since the epoch; 0: it was not."""
+    """When its process was spawned, in microseconds since the epoch; 0: it surely was not. Where that
+    is not known, the time when it was about to be.
+    """
     finished_at_us: _builtins.int
     """When the agent saw its end, in microseconds since the epoch."""
     stdout_bytes: _builtins.int
@@ -937,37 +1063,89 @@ class Demand(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    AMOUNT_FIELD_NUMBER: _builtins.int
-    LARGEST_FIELD_NUMBER: _builtins.int
-    COUNT_FIELD_NUMBER: _builtins.int
-    OLDEST_READY_US_FIELD_NUMBER: _builtins.int
-    count: _builtins.int
-    """Number of those tasks; 0: no demand."""
-    oldest_ready_us: _builtins.int
-    """Since when the oldest of them is ready, in microseconds since the epoch."""
+    SHAPES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def amount(self) -> Global___Capacity:
-        """Sum of the requests of the ready tasks that found no place, capped to what one agent could use."""
-
-    @_builtins.property
-    def largest(self) -> Global___Capacity:
-        """The largest single request among them."""
+    def shapes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShapeDemand]:
+        """The shapes of the ready tasks that found no place and that this agent could hold, best rank
+        first; at most 64. None: no demand.
+        """
 
     def __init__(
         self,
         *,
-        amount: Global___Capacity | None = ...,
-        largest: Global___Capacity | None = ...,
-        count: _builtins.int = ...,
-        oldest_ready_us: _builtins.int = ...,
+        shapes: _abc.Iterable[Global___ShapeDemand] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "largest", b"largest"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "count", b"count", "largest", b"largest", "oldest_ready_us", b"oldest_ready_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shapes", b"shapes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Demand: _TypeAlias = Demand  # noqa: Y015
+
+@_typing.final
+class ShapeDemand(_message.Message):
+    """ShapeDemand is a number of ready tasks with the same request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """Number of tasks."""
+    @_builtins.property
+    def request(self) -> Global___Capacity:
+        """Request of each."""
+
+    @_builtins.property
+    def rank(self) -> Global___Rank:
+        """Rank of the best of them."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___Capacity | None = ...,
+        count: _builtins.int = ...,
+        rank: Global___Rank | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rank", b"rank", "request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "rank", b"rank", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShapeDemand: _TypeAlias = ShapeDemand  # noqa: Y015
+
+@_typing.final
+class Rank(_message.Message):
+    """Rank orders demands: by class, then by share, then by age."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIORITY_CLASS_FIELD_NUMBER: _builtins.int
+    SHARE_PPM_FIELD_NUMBER: _builtins.int
+    OLDEST_READY_US_FIELD_NUMBER: _builtins.int
+    priority_class: _builtins.int
+    """Priority class: lower goes first."""
+    share_ppm: _builtins.int
+    """Share of the cluster that the tenant uses, in millionths: lower goes first."""
+    oldest_ready_us: _builtins.int
+    """Since when the oldest task is ready, in microseconds since the epoch: earlier goes first."""
+    def __init__(
+        self,
+        *,
+        priority_class: _builtins.int = ...,
+        share_ppm: _builtins.int = ...,
+        oldest_ready_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest_ready_us", b"oldest_ready_us", "priority_class", b"priority_class", "share_ppm", b"share_ppm"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rank: _TypeAlias = Rank  # noqa: Y015
 
 @_typing.final
 class Recall(_message.Message):

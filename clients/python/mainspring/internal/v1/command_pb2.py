@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mainspring/internal/v1/command.proto\x12\x16mainspring.internal.v1\"\x8f\x02\n\x07\x43ommand\x12<\n\tapply_dag\x18\x01 \x01(\x0b\x32\'.mainspring.internal.v1.ApplyDagCommandH\x00\x12@\n\x0btrigger_run\x18\x02 \x01(\x0b\x32).mainspring.internal.v1.TriggerRunCommandH\x00\x12>\n\ncancel_run\x18\x03 \x01(\x0b\x32(.mainspring.internal.v1.CancelRunCommandH\x00\x12<\n\tpause_dag\x18\x04 \x01(\x0b\x32\'.mainspring.internal.v1.PauseDagCommandH\x00\x42\x06\n\x04kind\"<\n\x0f\x41pplyDagCommand\x12\x0b\n\x03\x64\x61g\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"I\n\x11TriggerRunCommand\x12\x0b\n\x03\x64\x61g\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\x17\n\x0flogical_time_us\x18\x03 \x01(\x03\"?\n\x10\x43\x61ncelRunCommand\x12\x0b\n\x03\x64\x61g\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\">\n\x0fPauseDagCommand\x12\x0b\n\x03\x64\x61g\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$mainspring/internal/v1/command.proto\x12\x16mainspring.internal.v1\"\xd9\x02\n\x07\x43ommand\x12<\n\tapply_dag\x18\x01 \x01(\x0b\x32\'.mainspring.internal.v1.ApplyDagCommandH\x00\x12@\n\x0btrigger_run\x18\x02 \x01(\x0b\x32).mainspring.internal.v1.TriggerRunCommandH\x00\x12>\n\ncancel_run\x18\x03 \x01(\x0b\x32(.mainspring.internal.v1.CancelRunCommandH\x00\x12<\n\tpause_dag\x18\x04 \x01(\x0b\x32\'.mainspring.internal.v1.PauseDagCommandH\x00\x12H\n\x0f\x64\x65\x63ide_approval\x18\x05 \x01(\x0b\x32-.mainspring.internal.v1.DecideApprovalCommandH\x00\x42\x06\n\x04kind\"<\n\x0f\x41pplyDagCommand\x12\x0b\n\x03\x64\x61g\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"I\n\x11TriggerRunCommand\x12\x0b\n\x03\x64\x61g\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\x17\n\x0flogical_time_us\x18\x03 \x01(\x03\"?\n\x10\x43\x61ncelRunCommand\x12\x0b\n\x03\x64\x61g\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\x0e\n\x06reason\x18\x03 \x01(\t\">\n\x0fPauseDagCommand\x12\x0b\n\x03\x64\x61g\x18\x01 \x01(\t\x12\x0e\n\x06paused\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"d\n\x15\x44\x65\x63ideApprovalCommand\x12\x0b\n\x03\x64\x61g\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\x0c\x12\x0c\n\x04task\x18\x03 \x01(\t\x12\x10\n\x08\x61pproved\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mainspring.internal.v1.comm
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMMAND']._serialized_start=65
-  _globals['_COMMAND']._serialized_end=336
-  _globals['_APPLYDAGCOMMAND']._serialized_start=338
-  _globals['_APPLYDAGCOMMAND']._serialized_end=398
-  _globals['_TRIGGERRUNCOMMAND']._serialized_start=400
-  _globals['_TRIGGERRUNCOMMAND']._serialized_end=473
-  _globals['_CANCELRUNCOMMAND']._serialized_start=475
-  _globals['_CANCELRUNCOMMAND']._serialized_end=538
-  _globals['_PAUSEDAGCOMMAND']._serialized_start=540
-  _globals['_PAUSEDAGCOMMAND']._serialized_end=602
+  _globals['_COMMAND']._serialized_end=410
+  _globals['_APPLYDAGCOMMAND']._serialized_start=412
+  _globals['_APPLYDAGCOMMAND']._serialized_end=472
+  _globals['_TRIGGERRUNCOMMAND']._serialized_start=474
+  _globals['_TRIGGERRUNCOMMAND']._serialized_end=547
+  _globals['_CANCELRUNCOMMAND']._serialized_start=549
+  _globals['_CANCELRUNCOMMAND']._serialized_end=612
+  _globals['_PAUSEDAGCOMMAND']._serialized_start=614
+  _globals['_PAUSEDAGCOMMAND']._serialized_end=676
+  _globals['_DECIDEAPPROVALCOMMAND']._serialized_start=678
+  _globals['_DECIDEAPPROVALCOMMAND']._serialized_end=778
 # @@protoc_insertion_point(module_scope)

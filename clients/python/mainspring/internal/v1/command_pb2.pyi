@@ -26,6 +26,7 @@ class Command(_message.Message):
     TRIGGER_RUN_FIELD_NUMBER: _builtins.int
     CANCEL_RUN_FIELD_NUMBER: _builtins.int
     PAUSE_DAG_FIELD_NUMBER: _builtins.int
+    DECIDE_APPROVAL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def apply_dag(self) -> Global___ApplyDagCommand:
         """Make a version the current one."""
@@ -42,6 +43,10 @@ class Command(_message.Message):
     def pause_dag(self) -> Global___PauseDagCommand:
         """Pause or resume the schedules of a DAG."""
 
+    @_builtins.property
+    def decide_approval(self) -> Global___DecideApprovalCommand:
+        """Decide an approval."""
+
     def __init__(
         self,
         *,
@@ -49,12 +54,13 @@ class Command(_message.Message):
         trigger_run: Global___TriggerRunCommand | None = ...,
         cancel_run: Global___CancelRunCommand | None = ...,
         pause_dag: Global___PauseDagCommand | None = ...,
+        decide_approval: Global___DecideApprovalCommand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["apply_dag", b"apply_dag", "cancel_run", b"cancel_run", "kind", b"kind", "pause_dag", b"pause_dag", "trigger_run", b"trigger_run"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["apply_dag", b"apply_dag", "cancel_run", b"cancel_run", "decide_approval", b"decide_approval", "kind", b"kind", "pause_dag", b"pause_dag", "trigger_run", b"trigger_run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply_dag", b"apply_dag", "cancel_run", b"cancel_run", "kind", b"kind", "pause_dag", b"pause_dag", "trigger_run", b"trigger_run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["apply_dag", b"apply_dag", "cancel_run", b"cancel_run", "decide_approval", b"decide_approval", "kind", b"kind", "pause_dag", b"pause_dag", "trigger_run", b"trigger_run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["apply_dag", "trigger_run", "cancel_run", "pause_dag"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["apply_dag", "trigger_run", "cancel_run", "pause_dag", "decide_approval"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -179,3 +185,41 @@ class PauseDagCommand(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PauseDagCommand: _TypeAlias = PauseDagCommand  # noqa: Y015
+
+@_typing.final
+class DecideApprovalCommand(_message.Message):
+    """DecideApprovalCommand decides about a task instance that waits for an approval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAG_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    APPROVED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    dag: _builtins.str
+    """Id of the DAG."""
+    run_id: _builtins.bytes
+    """Id of the run: 16 bytes."""
+    task: _builtins.str
+    """Id of the task."""
+    approved: _builtins.bool
+    """True: another attempt is started. False: the task fails."""
+    reason: _builtins.str
+    """Why; free text."""
+    def __init__(
+        self,
+        *,
+        dag: _builtins.str = ...,
+        run_id: _builtins.bytes = ...,
+        task: _builtins.str = ...,
+        approved: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "dag", b"dag", "reason", b"reason", "run_id", b"run_id", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideApprovalCommand: _TypeAlias = DecideApprovalCommand  # noqa: Y015
