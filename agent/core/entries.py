@@ -214,9 +214,10 @@ class ShapeDemand:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a node would use beyond its grant, best rank first; no shapes: nothing."""
+    """What a node would use beyond its grant of a number, best rank first; no shapes: nothing."""
 
     shapes: tuple[ShapeDemand, ...] = ()
+    grant_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,19 @@
 """How an agent shares its capacity among the nodes that use it.
 
-Decides: how much of the capacity each node may have assigned at one time. One node connected: all.
-Several: what is free goes to demands, oldest first; then what others do not use is recalled; and a
-slot that comes free at a node whose own demand is younger, or absent, goes over to the oldest
-demand, so that a busy node cannot starve the others. An agent that stops grants nothing from then
-on, whatever its nodes still use.
+Decides how much of the capacity each node may have assigned at one time. One node connected: all.
+Several: what is free goes to the shapes that nodes state, best rank first. What the best of those
+that are not served lacks is held for it while room comes free, so that small requests cannot starve
+a large one, and is asked back from the others: first what they do not use, then, from nodes whose
+own best rank is worse, what their attempts occupy. A node that is asked gives at once, by lowering
+its own grant; what its attempts occupy beyond that is its debt, and comes free as they end. An
+agent that stops grants nothing from then on, whatever its nodes still use.
 
 Promises: the sum of what the nodes hold never exceeds the capacity. What a vanished node used stays
 charged until its attempts are over or adopted by another node. A grant is lowered only by the
-node's own Release, together with the Result whose slot it takes, together with the move of
-attempts to another node, or by the stop of the agent.
+node's own Release, together with the move of attempts to another node, or by the stop of the agent:
+so no assignment that was inside a grant when it was decided is outside when it arrives, and the
+slot of a finished attempt is still its node's when the result is recorded and a child is assigned
+in the same commit.
 
 Does not know: sessions and frames; a node is a name here.
 """
@@ -17,9 +21,9 @@ Does not know: sessions and frames; a node is a name here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from agent.core.entries import Demand, Grant, Recall, Release
+from agent.core.entries import Demand, Grant, Rank, Recall, Release
 from agent.core.types import NOTHING, Amount
 
 # A node that gave back, or was given what it wanted, is not asked before this time has passed.
@@ -27,10 +31,19 @@ RECALL_PAUSE_MS = 100
 
 
 @dataclass(slots=True)
+class Wanted:
+    """Tasks of one request for which a node has no room."""
+
+    request: Amount
+    count: int
+    rank: Rank
+
+
+@dataclass(slots=True)
 class Holding:
     """What one node holds. `running`: of attempts that are not over; `unacked`: of attempts that
     are over, whose slot the node still counts as its own. `told`: the grant that the node knows.
-    `wanted`: what it would use beyond its grant, since `since_us`.
+    `asked`: what a recall that is not answered yet asks for.
     """
 
     connected: bool = False
@@ -39,9 +52,8 @@ class Holding:
     number: int = 0
     running: Amount = NOTHING
     unacked: Amount = NOTHING
-    wanted: Amount = NOTHING
-    since_us: int = 0
-    recalled: bool = False
+    wanted: list[Wanted] = field(default_factory=list)
+    asked: Amount = NOTHING
     recall_after_ms: int = 0
 
     def held(self) -> Amount:
@@ -50,6 +62,26 @@ class Holding:
     def unused(self) -> Amount:
         return self.grant.minus(self.running).minus(self.unacked)
 
+    def debt(self) -> Amount:
+        """What comes free as attempts end, and is not the node's any more."""
+        return self.running.minus(self.grant)
+
+    def yields_to(self, rank: Rank) -> bool:
+        """Whether nothing that this node waits for, or was given room for by its last grant, goes
+        before a rank.
+        """
+        return all(rank < wanted.rank for wanted in self.wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """The best-ranked shape that is not served: what one task of it lacks, and what all do."""
+
+    node: str
+    rank: Rank
+    one: Amount
+    every: Amount
+
 
 class Grants:
     """The book of one agent's capacity."""
@@ -57,6 +89,7 @@ class Grants:
     def __init__(self, capacity: Amount) -> None:
         self.capacity = capacity
         self._nodes: dict[str, Holding] = {}
+        self._short: Shortfall | None = None
         self._changed = False
         self._closed = False
 
@@ -100,18 +133,18 @@ class Grants:
         holding.running = holding.running.plus(request)
 
     def finish(self, node: str, request: Amount) -> None:
-        """An attempt is over. Its slot stays with the node, unless an older demand waits."""
-        self._changed = self._changed or len(self._nodes) > 1
+        """An attempt is over. Its slot stays with the node, unless the node is in debt."""
         holding = self._holding(node)
+        self._changed = self._changed or len(self._nodes) > 1 or bool(holding.debt())
         holding.running = holding.running.minus(request)
         holding.unacked = holding.unacked.plus(request)
-        if holding.connected:
-            taken = request.least(self._older_shortfall(node))
-            holding.grant = holding.grant.minus(taken)
         self._sweep(node)
 
     def forget(self, node: str, request: Amount) -> None:
-        """The result of an attempt is acknowledged."""
+        """The result of an attempt is acknowledged: if its node does not use the slot, it may be
+        asked back.
+        """
+        self._changed = self._changed or len(self._nodes) > 1
         holding = self._holding(node)
         holding.unacked = holding.unacked.minus(request)
         self._sweep(node)
@@ -136,25 +169,28 @@ class Grants:
         self._sweep(source)
 
     def demand(self, node: str, demand: Demand) -> None:
-        """What a node wants beyond its grant; replaces what it wanted before."""
-        self._changed = True
+        """What a node wants beyond its grant; replaces what it wanted before. Passed over: what
+        this agent could never hold, and what was said before the node knew its present grant.
+        """
         holding = self._nodes[node]
-        wanted = demand.amount.most(demand.largest).least(self.capacity)
-        holding.wanted = wanted if demand.count else NOTHING
-        holding.since_us = demand.oldest_ready_us
+        if demand.grant_number != holding.number:
+            return
+        self._changed = True
+        holding.wanted = [
+            Wanted(shape.request, shape.count, shape.rank)
+            for shape in demand.shapes
+            if self.capacity.covers(shape.request)
+        ]
 
     def release(self, node: str, release: Release, mono_ms: int) -> None:
-        """A node gives back. An answer to a grant that was replaced since changes nothing; what
-        its attempts occupy it cannot give.
-        """
+        """A node has given back. An answer to a grant that was replaced since changes nothing."""
         holding = self._nodes[node]
         if release.number != holding.number:
             return
         self._changed = True
-        holding.recalled = False
+        holding.asked = NOTHING
         holding.recall_after_ms = mono_ms + RECALL_PAUSE_MS
-        holding.told = holding.grant.minus(release.amount)
-        holding.grant = holding.told.most(holding.running)
+        holding.grant = holding.told = holding.grant.minus(release.amount)
 
     def close(self) -> None:
         """The agent stops. Recalls would not do: what is refused is free again at its node, which
@@ -169,10 +205,10 @@ class Grants:
             self._changed = False
             self._share_out(mono_ms)
             said.extend(self._news())
-        for name, holding, spare in list(self._askable()):
+        for name, holding, amount in list(self._askable()):
             if holding.recall_after_ms <= mono_ms:
-                holding.recalled = True
-                said.append((name, Recall(holding.number, spare)))
+                holding.asked = amount
+                said.append((name, Recall(holding.number, amount)))
         return said
 
     def next_deadline(self) -> int | None:
@@ -181,9 +217,6 @@ class Grants:
 
     def _holding(self, node: str) -> Holding:
         return self._nodes.setdefault(node, Holding())
-
-    def _free(self) -> Amount:
-        return self.capacity.minus(self.total())
 
     def _sweep(self, node: str) -> None:
         """Forgets a vanished node when nothing of it is left."""
@@ -194,33 +227,39 @@ class Grants:
     def _connected(self) -> list[tuple[str, Holding]]:
         return [(name, h) for name, h in self._nodes.items() if h.connected]
 
-    def _waiting(self) -> list[Holding]:
-        """The nodes with a demand, oldest first."""
-        return sorted((h for h in self._nodes.values() if h.wanted), key=lambda h: h.since_us)
-
-    def _older_shortfall(self, node: str) -> Amount:
-        """What the oldest demand of all lacks, if it is not this node's own."""
-        waiting = self._waiting()
-        return waiting[0].wanted if waiting and waiting[0] is not self._nodes[node] else NOTHING
-
     def _share_out(self, mono_ms: int) -> None:
-        connected, free = self._connected(), self._free()
+        connected, free = self._connected(), self.capacity.minus(self.total())
+        self._short = None
         if self._closed:
             for _, holding in connected:
                 holding.grant = NOTHING
-            return
-        if len(connected) == 1:
+        elif len(connected) == 1:
             holding = connected[0][1]
             holding.grant = holding.grant.plus(free)
-            holding.wanted = holding.wanted.minus(free)
-            return
-        for holding in self._waiting():
-            given = free.least(holding.wanted)
+            holding.wanted = []
+        else:
+            self._serve(connected, free, mono_ms)
+
+    def _serve(self, connected: list[tuple[str, Holding]], free: Amount, mono_ms: int) -> None:
+        """Gives what is free by rank. A node needs only what its own unused room does not cover."""
+        spare = {name: holding.unused() for name, holding in connected}
+        shapes = [(name, holding, w) for name, holding in connected for w in holding.wanted]
+        for name, holding, wanted in sorted(shapes, key=lambda shape: shape[2].rank):
+            served = _fitting(wanted, free.plus(spare[name]))
+            needed = wanted.request.times(served)
+            given = needed.minus(spare[name])
             if given:
                 holding.recall_after_ms = mono_ms + RECALL_PAUSE_MS
-            holding.grant = holding.grant.plus(given)
-            holding.wanted = holding.wanted.minus(given)
-            free = free.minus(given)
+            holding.grant, free = holding.grant.plus(given), free.minus(given)
+            spare[name] = spare[name].minus(needed)
+            wanted.count -= served
+            if wanted.count and self._short is None:
+                one = wanted.request.minus(spare[name])
+                every = wanted.request.times(wanted.count).minus(spare[name]).least(self.capacity)
+                self._short = Shortfall(name, wanted.rank, one.minus(free), every.minus(free))
+                # Held for it, whatever smaller requests there are.
+                free = free.minus(one)
+                spare[name] = spare[name].minus(wanted.request)
 
     def _news(self) -> Iterator[tuple[str, Grant]]:
         """The grants that their nodes do not know yet. A new grant ends an open recall."""
@@ -228,18 +267,40 @@ class Grants:
             if holding.told != holding.grant:
                 holding.told = holding.grant
                 holding.number += 1
-                holding.recalled = False
+                holding.asked = NOTHING
                 yield name, Grant(holding.number, holding.grant)
 
     def _askable(self) -> Iterator[tuple[str, Holding, Amount]]:
-        """Who could give back something that the oldest demand lacks, and how much."""
-        waiting, connected = self._waiting(), self._connected()
-        if self._closed or not waiting or len(connected) == 1:
+        """Who could give back something that the shortfall lacks, and how much: unused room for
+        all its tasks, room in use for one of them. What is asked for or owed already is on its way.
+        """
+        short = self._short
+        if short is None:
             return
-        shortfall = waiting[0].wanted
-        for name, holding in connected:
-            spare = holding.unused().least(shortfall)
-            if spare and holding is not waiting[0]:
-                shortfall = shortfall.minus(spare)
-                if not holding.recalled:
-                    yield name, holding, spare
+        others = [(name, h) for name, h in self._connected() if name != short.node]
+        one, every = short.one, short.every
+        for _, holding in others:
+            coming = holding.asked.plus(holding.debt())
+            one, every = one.minus(coming), every.minus(coming)
+        asked: dict[str, Amount] = {}
+        for name, holding in others:
+            if not holding.asked:
+                asked[name] = holding.unused().least(every)
+                one, every = one.minus(asked[name]), every.minus(asked[name])
+        for name, holding in others:
+            if name in asked:
+                if holding.yields_to(short.rank):
+                    in_use = holding.grant.minus(asked[name]).least(one)
+                    one, asked[name] = one.minus(in_use), asked[name].plus(in_use)
+                if asked[name]:
+                    yield name, holding, asked[name]
+
+
+def _fitting(wanted: Wanted, room: Amount) -> int:
+    """How many of the tasks fit into some room."""
+    request, count = wanted.request, wanted.count
+    if request.cpu_millis:
+        count = min(count, room.cpu_millis // request.cpu_millis)
+    if request.memory_bytes:
+        count = min(count, room.memory_bytes // request.memory_bytes)
+    return count

@@ -36,6 +36,9 @@ class Amount:
             max(0, self.memory_bytes - other.memory_bytes),
         )
 
+    def times(self, count: int) -> Amount:
+        return Amount(self.cpu_millis * count, self.memory_bytes * count)
+
     def least(self, other: Amount) -> Amount:
         """The smaller of each part."""
         return Amount(

@@ -106,13 +106,18 @@ class Fleet:
         self._set_grant(self.room(agent), amount)
 
     def release(self, agent: str, wanted: Resources) -> Resources:
-        """Gives up to `wanted` of the unused grant back and returns how much that was."""
+        """Gives up to `wanted` of the grant back and returns how much that was.
+
+        It may be in use: then nothing more is placed there until as many attempts have ended. So
+        who asks for what better-ranked tasks of other nodes need gets it, however busy this one is.
+        """
         room = self.room(agent)
-        free = room.free
+        granted = room.granted
         given = Resources(
-            min(wanted.cpu_millis, free.cpu_millis), min(wanted.memory_bytes, free.memory_bytes)
+            min(wanted.cpu_millis, granted.cpu_millis),
+            min(wanted.memory_bytes, granted.memory_bytes),
         )
-        self._set_grant(room, room.granted - given)
+        self._set_grant(room, granted - given)
         return given
 
     def admit(self, shard: int, agent: str) -> None:

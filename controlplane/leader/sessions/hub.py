@@ -246,12 +246,16 @@ class SessionHub:
         self._demand_soon()
 
     def _give_back(self, session: Session, recall: pb.Recall) -> None:
-        """Gives unused room back; nothing in answer to a recall of another grant."""
+        """Gives room back, and says anew what is wanted with less of it. Nothing is given in answer
+        to a recall of another grant.
+        """
         given = Resources()
         if recall.number == session.grant_number:
             given = self._fleet.release(session.agent, agents.resources(recall.amount))
         amount = agents.capacity(given)
         session.outbox.release(pb.Release(number=recall.number, amount=amount))
+        session.regranted = True
+        self._demand_soon()
 
     def _end_silent(self) -> None:
         oldest_ms = self._clock.now().mono_ms - BEATS_MISSED * self._heartbeat_ms
@@ -318,6 +322,7 @@ class SessionHub:
             whole = self._fleet.room(agent).granted == session.capacity
             wants = () if whole else self._wants.values()
             demand = demand_of(wants, session.capacity)
+            demand.grant_number = session.grant_number
             if differs(session.told, demand, regranted=session.regranted):
                 session.told, session.regranted = demand, False
                 session.outbox.demand(demand)

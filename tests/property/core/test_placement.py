@@ -61,7 +61,7 @@ class AnyDay(RuleBasedStateMachine):
 
     @rule(agent=agents, wanted=amounts)
     def release(self, agent, wanted):
-        before = self.fleet.room(agent).free
+        before = self.fleet.room(agent).granted
         given_back = self.fleet.release(agent, wanted)
         assert given_back.fits(wanted)
         assert given_back.fits(before)

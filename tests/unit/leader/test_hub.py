@@ -257,18 +257,18 @@ async def test_growth_by_one_shard_wakes_the_others():
 
 
 @virtual
-async def test_unused_room_is_given_back():
+async def test_room_is_given_back_also_where_it_is_in_use():
     desk = Desk()
     session = await desk.open()
     desk.receive(session, grant=pb.Grant(number=2, amount=CAPACITY))
     desk.fleet.charge(0, "a-1", session.incarnation, Resources(3_000, 0))
     desk.receive(session, recall=pb.Recall(number=2, amount=pb.Capacity(cpu_millis=2_000)))
     release = (await told(session)).release
-    assert (release.number, release.amount.cpu_millis) == (2, 1_000)
+    assert (release.number, release.amount.cpu_millis) == (2, 2_000)
     desk.receive(session, recall=pb.Recall(number=1, amount=pb.Capacity(cpu_millis=2_000)))
     release = (await told(session)).release
     assert (release.number, release.amount.cpu_millis) == (1, 0)
-    assert desk.fleet.room("a-1").granted == Resources(3_000, 1)
+    assert desk.fleet.room("a-1").granted == Resources(CAPACITY.cpu_millis - 2_000, 1)
 
 
 def want(cpu=1_000, tasks=2):
@@ -284,7 +284,8 @@ async def test_demand_goes_to_agents_that_have_more_to_give():
     desk.hub.stepped(0, want(1_000))
     desk.hub.stepped(0, want(1_001))
     frame = await told(part)
-    assert (frame.demand.amount.cpu_millis, frame.demand.count) == (2_002, 2)
+    (shape,) = frame.demand.shapes
+    assert (shape.request.cpu_millis, shape.count, frame.demand.grant_number) == (1_001, 2, 1)
     assert not (await told(whole)).HasField("demand")
     desk.hub.stepped(0, NO_WANT)
     assert (await told(part)).HasField("demand")
@@ -297,9 +298,22 @@ async def test_a_grant_that_shrank_is_asked_for_again():
     desk = Desk()
     session = await desk.open()
     desk.hub.stepped(0, want())
-    assert (await told(session)).demand.count == 2
+    assert (await told(session)).demand.shapes[0].count == 2
     desk.receive(session, grant=pb.Grant(number=1, amount=pb.Capacity(cpu_millis=1_000)))
-    assert (await told(session)).demand.count == 2
+    assert (await told(session)).demand.shapes[0].count == 2
+
+
+@virtual
+async def test_room_that_was_given_back_is_asked_for_again():
+    desk = Desk()
+    session = await desk.open()
+    desk.receive(session, grant=pb.Grant(number=1, amount=pb.Capacity(cpu_millis=1_000)))
+    desk.hub.stepped(0, want())
+    assert (await told(session)).demand.shapes[0].count == 2
+    desk.receive(session, recall=pb.Recall(number=1, amount=pb.Capacity(cpu_millis=1_000)))
+    frame = await told(session)
+    assert frame.release.amount.cpu_millis == 1_000
+    assert (frame if frame.HasField("demand") else await told(session)).demand.shapes[0].count == 2
 
 
 @virtual
@@ -309,7 +323,7 @@ async def test_a_shard_that_is_not_led_any_more_wants_nothing():
     desk.hub.stepped(0, want())
     await told(session)
     desk.hub.withdraw(desk.claim)
-    assert (await told(session)).demand.count == 0
+    assert not (await told(session)).demand.shapes
 
 
 @virtual

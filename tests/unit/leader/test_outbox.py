@@ -22,13 +22,13 @@ async def test_entries_of_one_turn_share_a_frame():
     outbox.cancel(pb.Cancel(attempt_id=b"c"))
     outbox.answer_beat(3)
     outbox.tail(pb.LogTail(tail=2))
-    outbox.demand(pb.Demand(count=1))
-    outbox.demand(pb.Demand(count=2))
+    outbox.demand(pb.Demand(grant_number=1))
+    outbox.demand(pb.Demand(grant_number=2))
     ready = await taking
     frame = ready.frame
     assert ([each.number for each in frame.assigns], frame.heartbeat_ack.beat) == ([1], 3)
     assert (len(frame.result_acks), len(frame.cancels), len(frame.log_tails)) == (1, 1, 1)
-    assert frame.demand.count == 2
+    assert frame.demand.grant_number == 2
     assert ready.received_us == 0
 
 

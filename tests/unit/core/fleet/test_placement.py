@@ -132,12 +132,14 @@ def test_a_grant_below_what_is_used_leaves_no_room():
     assert placed(fleet, cores(2)) == "ant"
 
 
-def test_only_the_unused_part_of_a_grant_is_given_back():
+def test_what_is_in_use_is_given_back_too_and_not_used_again():
     fleet = fleet_of(ant=cores(4, 8))
-    fleet.charge(0, "ant", b"life", cores(1, 6))
-    assert fleet.release("ant", cores(2, 4)) == cores(2, 2)
-    assert fleet.room("ant").granted == cores(2, 6)
-    assert fleet.room("ant").free == cores(1, 0)
+    fleet.charge(0, "ant", b"life", cores(3, 6))
+    assert fleet.release("ant", cores(2, 9)) == cores(2, 8)
+    assert fleet.room("ant").granted == cores(2, 0)
+    assert placed(fleet, cores(1)) is None
+    fleet.discharge(0, "ant", b"life", cores(3, 6))
+    assert [put(fleet, cores(1)) for _ in range(3)] == ["ant", "ant", None]
 
 
 def test_a_forgotten_shard_leaves_no_charge_and_may_speak_to_nobody():

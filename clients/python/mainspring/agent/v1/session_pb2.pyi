@@ -1064,6 +1064,11 @@ class Demand(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SHAPES_FIELD_NUMBER: _builtins.int
+    GRANT_NUMBER_FIELD_NUMBER: _builtins.int
+    grant_number: _builtins.int
+    """Number of the last grant that the node had seen; an agent passes over what was said before it
+    granted more, since it is said again where it still holds.
+    """
     @_builtins.property
     def shapes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShapeDemand]:
         """The shapes of the ready tasks that found no place and that this agent could hold, best rank
@@ -1074,10 +1079,11 @@ class Demand(_message.Message):
         self,
         *,
         shapes: _abc.Iterable[Global___ShapeDemand] | None = ...,
+        grant_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shapes", b"shapes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_number", b"grant_number", "shapes", b"shapes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
