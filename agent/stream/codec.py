@@ -2,7 +2,8 @@
 
 Promises: an assignment whose specification cannot be read is passed on without one, so that the
 attempt ends with that message instead of ending the session. A frame that breaks the contract
-otherwise raises CodecError. Frames are cut so that none comes near the limit of a message.
+otherwise raises CodecError. Frames are cut so that none comes near the limit of a message. What a
+journal keeps (assignments, results) can be encoded and decoded to equal values.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ from google.protobuf.message import DecodeError
 from mainspring.agent.v1 import session_pb2 as pb
 
 from agent.core import entries
-from agent.core.types import Amount, ExecSpec, RefusalReason
+from agent.core.types import Amount, ExecSpec, Outcome, RefusalReason
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 ATTEMPT_ID_BYTES = 16
 # What one frame may weigh; the limit of a message is 4 MB.
 FRAME_BYTES = 1_000_000
 # Roughly what an entry weighs beside its data or text.
 ENTRY_BYTES = 128
+# Stands for a specification that could not be read: it cannot be read again.
+UNREADABLE = b"\xff"
 
 
 class CodecError(Exception):
-    """A frame of a node breaks the contract."""
+    """A message breaks the contract."""
 
 
 def encode(pending: deque[entries.Entry]) -> pb.SessionRequest:
@@ -44,19 +47,23 @@ def decode(frame: pb.SessionResponse) -> entries.NodeFrame:
     """All entries of a frame of a node."""
     return entries.NodeFrame(
         welcome=_welcome(frame.welcome) if frame.HasField("welcome") else None,
-        assigns=tuple(map(_assign, frame.assigns)),
+        assigns=tuple(map(assign_of, frame.assigns)),
         cancels=tuple(
-            entries.Cancel(c.shard, c.epoch, _attempt_id(c.attempt_id)) for c in frame.cancels
+            entries.Cancel(c.shard, c.epoch, attempt_id_of(c.attempt_id)) for c in frame.cancels
         ),
         result_acks=tuple(ack.attempt_id for ack in frame.result_acks),
         demand=_demand(frame.demand) if frame.HasField("demand") else None,
         release=_release(frame.release) if frame.HasField("release") else None,
         log_tails=tuple(map(_log_tail, frame.log_tails)),
         refusal=_refusal(frame.refusal) if frame.HasField("refusal") else None,
+        lease_extensions=tuple(
+            entries.LeaseExtension(e.shard, e.epoch, e.beat) for e in frame.lease_extensions
+        ),
     )
 
 
-def _attempt_id(attempt_id: bytes) -> bytes:
+def attempt_id_of(attempt_id: bytes) -> bytes:
+    """The id of an attempt as it came; raises CodecError if it cannot be one."""
     if len(attempt_id) != ATTEMPT_ID_BYTES:
         raise CodecError(f"the id of an attempt has {len(attempt_id)} bytes")
     return attempt_id
@@ -79,21 +86,59 @@ def _spec(encoded: bytes) -> ExecSpec | None:
         return None
     return ExecSpec(
         tuple(spec.argv),
-        tuple(spec.env.items()),
+        tuple(sorted(spec.env.items())),
         spec.cwd,
         spec.timeout_ms,
         spec.grace_ms,
         _amount(spec.request),
+        spec.overtime_ms,
     )
 
 
-def _assign(message: pb.Assign) -> entries.Assign:
+@lru_cache(maxsize=1024)
+def _spec_bytes(spec: ExecSpec | None) -> bytes:
+    if spec is None:
+        return UNREADABLE
+    message = pb.ExecSpec(
+        argv=spec.argv,
+        env=dict(spec.env),
+        cwd=spec.cwd,
+        timeout_ms=spec.timeout_ms,
+        grace_ms=spec.grace_ms,
+        request=_capacity(spec.request),
+        overtime_ms=spec.overtime_ms,
+    )
+    return message.SerializeToString()
+
+
+def assign_message(entry: entries.Assign) -> pb.Assign:
+    """An assignment as it could have come."""
+    return pb.Assign(
+        shard=entry.shard,
+        epoch=entry.epoch,
+        batch=entry.batch,
+        attempt_id=entry.attempt_id,
+        incarnation=entry.incarnation,
+        beat=entry.beat,
+        number=entry.number,
+        dag=entry.dag,
+        run=entry.run,
+        task=entry.task,
+        tenant=entry.tenant,
+        logical_time_us=entry.logical_time_us,
+        spec=_spec_bytes(entry.spec),
+    )
+
+
+def assign_of(message: pb.Assign) -> entries.Assign:
+    """Raises CodecError."""
     return entries.Assign(
         message.shard,
         message.epoch,
         message.batch,
-        _attempt_id(message.attempt_id),
+        attempt_id_of(message.attempt_id),
         message.incarnation,
+        message.beat,
         message.number,
         message.dag,
         message.run,
@@ -110,13 +155,26 @@ def _welcome(message: pb.Welcome) -> entries.Welcome:
         for claim in message.shards
     )
     return entries.Welcome(
-        message.node, shards, tuple(message.peers), message.heartbeat_ms, message.session
+        message.node,
+        shards,
+        tuple(message.peers),
+        message.heartbeat_ms,
+        message.session,
+        message.attempt_lease_ms,
     )
 
 
 def _demand(message: pb.Demand) -> entries.Demand:
-    amount, largest = _amount(message.amount), _amount(message.largest)
-    return entries.Demand(amount, largest, message.count, message.oldest_ready_us)
+    return entries.Demand(tuple(map(_shape, message.shapes)), message.grant_number)
+
+
+def _shape(message: pb.ShapeDemand) -> entries.ShapeDemand:
+    rank = message.rank
+    return entries.ShapeDemand(
+        _amount(message.request),
+        message.count,
+        entries.Rank(rank.priority_class, rank.share_ppm, rank.oldest_ready_us),
+    )
 
 
 def _release(message: pb.Release) -> entries.Release:
@@ -158,6 +216,9 @@ def _hello(frame: pb.SessionRequest, entry: entries.Hello) -> None:
     frame.hello.labels.update(dict(entry.labels))
     frame.hello.version = entry.version
     frame.hello.session = entry.session
+    frame.hello.containment = pb.Containment.ValueType(entry.containment)
+    for memory in entry.memories:
+        frame.hello.memories.add(shard=memory.shard, epoch=memory.epoch, batch=memory.batch)
 
 
 def _heartbeat(frame: pb.SessionRequest, entry: entries.Heartbeat) -> None:
@@ -170,7 +231,7 @@ def _inventory(frame: pb.SessionRequest, entry: entries.Inventory) -> None:
     live = [
         pb.LiveAttempt(attempt_id=a.attempt_id, started_at_us=a.started_at_us) for a in entry.live
     ]
-    finished = [_result_message(result) for result in entry.finished]
+    finished = [result_message(result) for result in entry.finished]
     frame.inventories.add(shard=entry.shard, epoch=entry.epoch, live=live, finished=finished)
 
 
@@ -184,7 +245,8 @@ def _started(frame: pb.SessionRequest, entry: entries.Started) -> None:
     )
 
 
-def _result_message(entry: entries.Result) -> pb.Result:
+def result_message(entry: entries.Result) -> pb.Result:
+    """A result as it is sent."""
     return pb.Result(
         shard=entry.shard,
         attempt_id=entry.attempt_id,
@@ -199,8 +261,28 @@ def _result_message(entry: entries.Result) -> pb.Result:
     )
 
 
+def result_of(message: pb.Result) -> entries.Result:
+    """Raises CodecError."""
+    try:
+        outcome = Outcome(message.outcome)
+    except ValueError:
+        raise CodecError(f"an attempt that ended as {message.outcome}") from None
+    return entries.Result(
+        message.shard,
+        attempt_id_of(message.attempt_id),
+        outcome,
+        message.exit_code,
+        message.signal,
+        message.started_at_us,
+        message.finished_at_us,
+        message.stdout_bytes,
+        message.stderr_bytes,
+        message.message,
+    )
+
+
 def _result(frame: pb.SessionRequest, entry: entries.Result) -> None:
-    frame.results.append(_result_message(entry))
+    frame.results.append(result_message(entry))
 
 
 def _rejected(frame: pb.SessionRequest, entry: entries.Rejected) -> None:

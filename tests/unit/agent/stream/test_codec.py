@@ -6,8 +6,25 @@ import pytest
 from mainspring.agent.v1 import session_pb2 as pb
 
 from agent.core import entries
-from agent.core.types import NOTHING, Amount, Outcome, RefusalReason
-from agent.stream.codec import FRAME_BYTES, CodecError, decode, encode
+from agent.core.types import (
+    NOTHING,
+    Amount,
+    Containment,
+    ExecSpec,
+    Outcome,
+    RefusalReason,
+    RejectReason,
+)
+from agent.stream.codec import (
+    FRAME_BYTES,
+    CodecError,
+    assign_message,
+    assign_of,
+    decode,
+    encode,
+    result_message,
+    result_of,
+)
 
 ID = b"a" * 16
 
@@ -74,6 +91,65 @@ def test_an_attempt_id_of_another_length_breaks_the_contract(field: str):
     kind = {"assigns": pb.Assign, "cancels": pb.Cancel}[field]
     with pytest.raises(CodecError, match="3 bytes"):
         decode(pb.SessionResponse(**{field: [kind(attempt_id=b"abc")]}))
+
+
+def test_a_hello_says_what_it_has_seen():
+    memories = (entries.ShardMemory(1, 2, 3), entries.ShardMemory(4, 5, 6))
+    hello = entries.Hello(
+        "a", b"i" * 16, "boot", Amount(1, 2), (), "v", 7, Containment.PROCESS, memories
+    )
+    message = encode(deque([hello])).hello
+    assert message.protocol_version == 2
+    assert message.containment == pb.CONTAINMENT_PROCESS
+    assert [(m.shard, m.epoch, m.batch) for m in message.memories] == [(1, 2, 3), (4, 5, 6)]
+
+
+def test_a_refusal_for_want_of_a_lease_has_its_own_reason():
+    frame = encode(deque([entries.Rejected(1, ID, RejectReason.LEASE, "late")]))
+    assert frame.rejected[0].reason == pb.REJECT_REASON_LEASE
+
+
+def test_leases_demands_and_the_welcome_become_values():
+    rank = pb.Rank(priority_class=1, share_ppm=2, oldest_ready_us=3)
+    shape = pb.ShapeDemand(request=pb.Capacity(cpu_millis=4), count=5, rank=rank)
+    frame = pb.SessionResponse(
+        welcome=pb.Welcome(node="n", heartbeat_ms=1, session=2, attempt_lease_ms=3),
+        lease_extensions=[pb.LeaseExtension(shard=1, epoch=2, beat=3)],
+        demand=pb.Demand(shapes=[shape], grant_number=6),
+    )
+    decoded = decode(frame)
+    assert decoded.welcome == entries.Welcome("n", (), (), 1, 2, 3)
+    assert decoded.lease_extensions == (entries.LeaseExtension(1, 2, 3),)
+    wanted = entries.ShapeDemand(Amount(4), 5, entries.Rank(1, 2, 3))
+    assert decoded.demand == entries.Demand((wanted,), 6)
+
+
+def full_assign(spec: ExecSpec | None) -> entries.Assign:
+    return entries.Assign(1, 2, 3, ID, b"i" * 16, 4, 5, "d", "r", "t", "acme", 6, spec)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        None,
+        ExecSpec(()),
+        ExecSpec(("a", "b"), (("A", "1"), ("B", "2"), ("C", "")), "/x", 1, 2, Amount(3, 4), 5),
+    ],
+)
+def test_an_assignment_comes_back_as_it_was(spec: ExecSpec | None):
+    assign = full_assign(spec)
+    encoded = assign_message(assign).SerializeToString()
+    assert assign_of(pb.Assign.FromString(encoded)) == assign
+
+
+def test_a_result_comes_back_as_it_was():
+    result = entries.Result(1, ID, Outcome.LOST, -1, 9, 4, 5, 6, 7, "why")
+    assert result_of(result_message(result)) == result
+
+
+def test_an_unknown_outcome_breaks_the_contract():
+    with pytest.raises(CodecError, match="ended as 99"):
+        result_of(pb.Result(attempt_id=ID, outcome=99))
 
 
 def test_a_refusal_of_an_unknown_kind_is_still_a_refusal():

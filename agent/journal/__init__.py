@@ -1,0 +1,1 @@
+"""The journal: what an agent has to know after its own death."""
