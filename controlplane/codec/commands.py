@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError
 from mainspring.internal.v1 import command_pb2
 
 from controlplane.codec.errors import CodecError
-from controlplane.core.events import ApplyDag, CancelRun, PauseDag, TriggerRun
+from controlplane.core.events import ApplyDag, CancelRun, DecideApproval, PauseDag, TriggerRun
 from controlplane.core.types import DagKey, DagVersion
 
-CommandEvent = ApplyDag | TriggerRun | CancelRun | PauseDag
+CommandEvent = ApplyDag | TriggerRun | CancelRun | PauseDag | DecideApproval
 _RUN_ID_BYTES = 16
 _DIGEST_BYTES = 32
 
@@ -67,8 +67,17 @@ def command_event(
         case "pause_dag":
             pause = command.pause_dag
             return PauseDag(number, DagKey(tenant, pause.dag), pause.paused, pause.reason)
+        case "decide_approval":
+            return _decision(number, tenant, command.decide_approval)
         case _:
             raise CodecError("the command is of a kind that this version does not know")
+
+
+def _decision(
+    number: int, tenant: str, decide: command_pb2.DecideApprovalCommand
+) -> DecideApproval:
+    key, run_id = DagKey(tenant, decide.dag), _run_id(decide.run_id)
+    return DecideApproval(number, key, run_id, decide.task, decide.approved, decide.reason)
 
 
 def _run_id(raw: bytes) -> bytes:
@@ -99,6 +108,14 @@ def pause_dag(dag: str, reason: str, *, paused: bool) -> bytes:
     """The body of a command that pauses or resumes the schedules of a DAG."""
     kind = command_pb2.PauseDagCommand(dag=dag, paused=paused, reason=reason)
     return _body(command_pb2.Command(pause_dag=kind))
+
+
+def decide_approval(dag: str, run_id: bytes, task: str, reason: str, *, approved: bool) -> bytes:
+    """The body of a command that decides about a task instance that waits for an approval."""
+    kind = command_pb2.DecideApprovalCommand(
+        dag=dag, run_id=run_id, task=task, approved=approved, reason=reason
+    )
+    return _body(command_pb2.Command(decide_approval=kind))
 
 
 def _body(command: command_pb2.Command) -> bytes:

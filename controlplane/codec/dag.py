@@ -18,6 +18,7 @@ from controlplane.core.graph.edges import TaskEdges, compile_edges
 from controlplane.core.types import (
     DagKey,
     DagVersion,
+    OnDisconnect,
     Resources,
     RetryPolicy,
     ScheduleDef,
@@ -27,6 +28,7 @@ from controlplane.core.types import (
 
 DEFAULT_CPU_MILLIS = 1_000
 DEFAULT_GRACE_MS = 10_000
+DEFAULT_DISCONNECT_LIMIT_MS = 3_600_000
 DEFAULT_SCHEDULE = "default"
 DEFAULT_ZONE = "UTC"
 _ONE_ATTEMPT = RetryPolicy()
@@ -81,14 +83,28 @@ def _compile(tenant: str, spec: dag_pb2.DagSpec, digest: bytes) -> DagVersion:
 def task_def(task: dag_pb2.TaskSpec) -> TaskDef:
     """A task as the core has it; raises ValueError when its numbers are out of range."""
     request = _request(task)
+    on_disconnect = OnDisconnect(task.on_disconnect or OnDisconnect.FENCE)
+    overtime_ms = _overtime_ms(task, on_disconnect)
     return TaskDef(
         task=task.task,
         request=request,
         rule=TriggerRule(task.trigger_rule or _ALL_SUCCESS),
         retry=retry_policy(task.retry) if task.HasField("retry") else _ONE_ATTEMPT,
         priority=task.priority,
-        exec_spec=_exec_spec(task, request),
+        exec_spec=_exec_spec(task, request, overtime_ms),
+        idempotent=task.idempotent if task.HasField("idempotent") else True,
+        on_disconnect=on_disconnect,
+        overtime_ms=overtime_ms,
     )
+
+
+def _overtime_ms(task: dag_pb2.TaskSpec, on_disconnect: OnDisconnect) -> int:
+    """How long an attempt may run on after its attempt lease."""
+    if on_disconnect is OnDisconnect.FENCE:
+        return 0
+    if not task.HasField("disconnect_limit"):
+        return DEFAULT_DISCONNECT_LIMIT_MS
+    return duration_ms(task.disconnect_limit)
 
 
 def _request(task: dag_pb2.TaskSpec) -> Resources:
@@ -105,7 +121,7 @@ def cpu_millis(wanted: dag_pb2.ResourceRequest) -> int:
     return max(round(wanted.cpu * 1_000), 1) if wanted.cpu else 0
 
 
-def _exec_spec(task: dag_pb2.TaskSpec, request: Resources) -> bytes:
+def _exec_spec(task: dag_pb2.TaskSpec, request: Resources, overtime_ms: int) -> bytes:
     process = task.process
     spec = session_pb2.ExecSpec(
         argv=process.argv,
@@ -116,6 +132,7 @@ def _exec_spec(task: dag_pb2.TaskSpec, request: Resources) -> bytes:
         request=session_pb2.Capacity(
             cpu_millis=request.cpu_millis, memory_bytes=request.memory_bytes
         ),
+        overtime_ms=overtime_ms,
     )
     return spec.SerializeToString(deterministic=True)
 

@@ -38,6 +38,7 @@ class AgentView(NamedTuple):
     incarnation: bytes
     connected_us: int
     granted_cpu_millis: int
+    containment: str = ""
 
 
 def dag_message(view: DagView, spec: dag_pb2.DagSpec | None = None) -> dag_pb2.Dag:
@@ -92,4 +93,5 @@ def agent_message(view: AgentView) -> admin_pb2.Agent:
         incarnation=view.incarnation.hex(),
         connect_time=timestamp(view.connected_us),
         granted_cpu=view.granted_cpu_millis / 1_000,
+        containment=view.containment,
     )

@@ -50,6 +50,18 @@ class TaskView(NamedTuple):
     next_attempt_us: int | None = None
 
 
+class LateView(NamedTuple):
+    """What an agent reported of an attempt after it had been given up."""
+
+    state: int
+    reason: str
+    started_us: int | None
+    finished_us: int
+    exit_code: int | None
+    signal: int
+    adopted: bool
+
+
 class AttemptView(NamedTuple):
     """What is known of an attempt."""
 
@@ -68,6 +80,7 @@ class AttemptView(NamedTuple):
     ended_batch: int
     stdout_bytes: int
     stderr_bytes: int
+    late: LateView | None = None
 
 
 def run_name(dag: str, run_id: bytes) -> str:
@@ -144,4 +157,17 @@ def attempt(run: str, view: AttemptView) -> run_pb2.Attempt:
         result_batch=view.ended_batch,
         stdout_bytes=view.stdout_bytes,
         stderr_bytes=view.stderr_bytes,
+        late_result=None if view.late is None else _late_result(view.late),
+    )
+
+
+def _late_result(view: LateView) -> run_pb2.LateResult:
+    return run_pb2.LateResult(
+        state=run_pb2.AttemptState.ValueType(view.state),
+        start_time=timestamp(view.started_us),
+        end_time=timestamp(view.finished_us),
+        exit_code=view.exit_code,
+        signal=view.signal,
+        reason=view.reason,
+        adopted=view.adopted,
     )

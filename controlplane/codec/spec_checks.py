@@ -35,9 +35,12 @@ MAX_CWD_BYTES = 4_095
 MAX_CPU = 100_000
 MAX_MEMORY_BYTES = 2**50
 MAX_PRIORITY = 1_000
+MAX_DISCONNECT_LIMIT_MS = 30 * 86_400_000
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RULES = frozenset(dag_pb2.TriggerRule.values())
+_ON_DISCONNECT = frozenset(dag_pb2.OnDisconnect.values())
+_FENCING = (dag_pb2.ON_DISCONNECT_UNSPECIFIED, dag_pb2.ON_DISCONNECT_FENCE)
 _RETRY_FIELDS = {"initial_backoff_ms": "initial_backoff", "max_backoff_ms": "max_backoff"}
 
 
@@ -168,6 +171,29 @@ def _task_problems(task: dag_pb2.TaskSpec) -> Iterator[tuple[str, str]]:
         yield from _duration_problems("grace", task.grace)
     if task.HasField("retry"):
         yield from _retry_problems(task.retry)
+    yield from _disconnect_problems(task)
+
+
+def _disconnect_problems(task: dag_pb2.TaskSpec) -> Iterator[tuple[str, str]]:
+    if task.on_disconnect not in _ON_DISCONNECT:
+        yield "on_disconnect", f"{task.on_disconnect} is none that this version knows"
+    repeats = task.on_disconnect == dag_pb2.ON_DISCONNECT_RETRY
+    if repeats and task.HasField("idempotent") and not task.idempotent:
+        reason = "retry may have two attempts alive together, and the task is not idempotent"
+        way_out = "choose fence or continue, or remove `idempotent: false`"
+        yield "on_disconnect", f"{reason}; {way_out}"
+    if task.HasField("disconnect_limit"):
+        yield from _limit_problems(task)
+
+
+def _limit_problems(task: dag_pb2.TaskSpec) -> Iterator[tuple[str, str]]:
+    if task.on_disconnect in _FENCING:
+        reason = "has no meaning with fence, which ends an attempt with its attempt lease"
+        yield "disconnect_limit", f"{reason}; remove it, or choose continue or retry"
+    elif reason := duration_problem(task.disconnect_limit):
+        yield "disconnect_limit", reason
+    elif not 0 < duration_ms(task.disconnect_limit) <= MAX_DISCONNECT_LIMIT_MS:
+        yield "disconnect_limit", "is out of range; give more than 0 and at most 30 days"
 
 
 def _duration_problems(field: str, duration: Duration) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ import pytest
 from controlplane.codec import commands
 from controlplane.codec.dag import compile_version
 from controlplane.codec.errors import CodecError
-from controlplane.core.events import ApplyDag, CancelRun, PauseDag, TriggerRun
+from controlplane.core.events import ApplyDag, CancelRun, DecideApproval, PauseDag, TriggerRun
 from controlplane.core.types import DagKey
 from tests.unit.codec.test_dag import spec_of, task_of
 
@@ -21,6 +21,14 @@ KEY = DagKey("t", "d")
         (commands.cancel_run("d", RUN, "why"), CancelRun(7, KEY, RUN, "why")),
         (commands.pause_dag("d", "why", paused=True), PauseDag(7, KEY, True, "why")),
         (commands.pause_dag("d", "", paused=False), PauseDag(7, KEY, False, "")),
+        (
+            commands.decide_approval("d", RUN, "a", "why", approved=True),
+            DecideApproval(7, KEY, RUN, "a", True, "why"),
+        ),
+        (
+            commands.decide_approval("d", RUN, "a", "no", approved=False),
+            DecideApproval(7, KEY, RUN, "a", False, "no"),
+        ),
     ],
 )
 def test_a_body_becomes_its_event(body: bytes, event: commands.CommandEvent) -> None:

@@ -8,7 +8,14 @@ from mainspring.v1 import dag_pb2
 
 from controlplane.codec.dag import canonical, compile_version
 from controlplane.codec.errors import CodecError
-from controlplane.core.types import DagKey, Resources, RetryPolicy, ScheduleDef, TriggerRule
+from controlplane.core.types import (
+    DagKey,
+    OnDisconnect,
+    Resources,
+    RetryPolicy,
+    ScheduleDef,
+    TriggerRule,
+)
 
 
 def spec_of(*tasks: dag_pb2.TaskSpec, **fields: object) -> dag_pb2.DagSpec:
@@ -50,6 +57,8 @@ def test_defaults_are_those_of_the_contract() -> None:
     execution = session_pb2.ExecSpec.FromString(task.exec_spec)
     assert (execution.timeout_ms, execution.grace_ms) == (0, 10_000)
     assert list(execution.argv) == ["true"]
+    assert (task.idempotent, task.on_disconnect, task.overtime_ms) == (True, OnDisconnect.FENCE, 0)
+    assert execution.overtime_ms == 0
 
 
 def test_everything_stated_reaches_the_compiled_task() -> None:
@@ -74,6 +83,30 @@ def test_everything_stated_reaches_the_compiled_task() -> None:
     assert (execution.timeout_ms, execution.grace_ms) == (2_000, 0)
     assert (dict(execution.env), execution.cwd) == ({"A": "b"}, "/tmp")
     assert (execution.request.cpu_millis, execution.request.memory_bytes) == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("stated", "on_disconnect", "overtime_ms"),
+    [
+        (dag_pb2.ON_DISCONNECT_FENCE, OnDisconnect.FENCE, 0),
+        (dag_pb2.ON_DISCONNECT_CONTINUE, OnDisconnect.CONTINUE, 3_600_000),
+        (dag_pb2.ON_DISCONNECT_RETRY, OnDisconnect.RETRY, 3_600_000),
+    ],
+)
+def test_what_may_run_on_does_so_for_an_hour_by_default(
+    stated: dag_pb2.OnDisconnect.ValueType, on_disconnect: OnDisconnect, overtime_ms: int
+) -> None:
+    compiled = compile_version("t", spec_of(task_of("a", on_disconnect=stated)), b"").tasks[0]
+    assert (compiled.on_disconnect, compiled.overtime_ms) == (on_disconnect, overtime_ms)
+    assert session_pb2.ExecSpec.FromString(compiled.exec_spec).overtime_ms == overtime_ms
+
+
+def test_a_stated_limit_is_the_overtime() -> None:
+    task = task_of("a", idempotent=False, on_disconnect=dag_pb2.ON_DISCONNECT_CONTINUE)
+    task.disconnect_limit.seconds = 1_800
+    compiled = compile_version("t", spec_of(task), b"").tasks[0]
+    assert (compiled.idempotent, compiled.overtime_ms) == (False, 1_800_000)
+    assert session_pb2.ExecSpec.FromString(compiled.exec_spec).overtime_ms == 1_800_000
 
 
 def test_no_processor_can_be_asked_for() -> None:

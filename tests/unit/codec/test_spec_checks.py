@@ -32,6 +32,16 @@ def add_interval(spec: dag_pb2.DagSpec, seconds: int, nanos: int = 0) -> None:
     interval.seconds, interval.nanos = seconds, nanos
 
 
+FENCE, CONTINUE = dag_pb2.ON_DISCONNECT_FENCE, dag_pb2.ON_DISCONNECT_CONTINUE
+RETRY = dag_pb2.ON_DISCONNECT_RETRY
+
+
+def limit(task: dag_pb2.TaskSpec, policy: dag_pb2.OnDisconnect | int, seconds: int) -> None:
+    task.on_disconnect = dag_pb2.OnDisconnect.ValueType(policy)
+    task.disconnect_limit.SetInParent()
+    task.disconnect_limit.seconds = seconds
+
+
 BAD: list[tuple[str, str, Change]] = [
     ("dag", "not an id", lambda s, t: setattr(s, "dag", "../x")),
     ("dag", "is missing", lambda s, t: setattr(s, "dag", "")),
@@ -117,6 +127,17 @@ BAD: list[tuple[str, str, Change]] = [
         "at least initial",
         lambda s, t: setattr(t.retry.max_backoff, "nanos", 1),
     ),
+    ("tasks[0].on_disconnect", "99", lambda s, t: setattr(t, "on_disconnect", 99)),
+    (
+        "tasks[0].on_disconnect",
+        "choose fence or continue, or remove `idempotent: false`",
+        lambda s, t: t.MergeFrom(dag_pb2.TaskSpec(idempotent=False, on_disconnect=RETRY)),
+    ),
+    ("tasks[0].disconnect_limit", "choose continue or retry", lambda s, t: limit(t, FENCE, 60)),
+    ("tasks[0].disconnect_limit", "choose continue or retry", lambda s, t: limit(t, 0, 60)),
+    ("tasks[0].disconnect_limit", "negative", lambda s, t: limit(t, CONTINUE, -1)),
+    ("tasks[0].disconnect_limit", "more than 0", lambda s, t: limit(t, CONTINUE, 0)),
+    ("tasks[0].disconnect_limit", "30 days", lambda s, t: limit(t, RETRY, 30 * 86_400 + 1)),
 ]
 
 
@@ -155,6 +176,9 @@ def test_what_passes_compiles() -> None:
     task.resources.cpu, task.resources.memory_bytes, task.priority = 100_000, 2**50, 1_000
     task.retry.max_attempts = 1_000
     task.process.env["_A1"] = "ä\n"
+    limit(task, RETRY, 30 * 86_400)
+    spec.tasks[1].idempotent = False
+    limit(spec.tasks[1], CONTINUE, 1)
     assert check_spec(spec) == []
     assert len(compile_version("t", spec, b"").tasks) == 3
 
