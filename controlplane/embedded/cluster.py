@@ -4,8 +4,8 @@ Decides the order of starting and stopping. Starting: both servers at once, then
 and its shards, then all nodes and agents together, so that shards spread by preference and none has
 to be handed over. Stopping: agents, then nodes, which resign, then the servers. Promises that
 `start` returns only when every shard is led and every agent has a session, that a start which fails
-leaves no process behind, and that `stop` ends in seconds whatever its processes do. A node or agent
-that ends is started again; when a server ends, the cluster ends and says so.
+leaves no process behind, and that `stop` ends in seconds whatever its processes do. Whatever ends
+while the cluster serves is started again, a server under the same address and on the same data.
 
 Does not know what nodes and agents do, nor the tables of the store.
 """
@@ -14,25 +14,34 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from controlplane.embedded import plan
-from controlplane.embedded.errors import BackendError, EmbeddedError, NotReadyError, ServerLostError
+from controlplane.embedded.errors import BackendError, EmbeddedError, NotReadyError
 from controlplane.embedded.etcd import EmbeddedEtcd
 from controlplane.embedded.folder import DataFolder, write_private
 from controlplane.embedded.plan import Backends, ClusterSettings
 from controlplane.embedded.postgres import EmbeddedPostgres
 from controlplane.embedded.preparation import ADMIN, Preparation
+from controlplane.embedded.process import wait_until_left
 from controlplane.embedded.race import first_end
-from controlplane.embedded.supervision import Say, Supervised
+from controlplane.embedded.supervision import Say, Supervised, keep
+from controlplane.embedded.supervisors import end_left
 
 READY_DEADLINE_S = 60.0
 AGENT_GRACE_S = 2.8  # an agent gives its tasks 1.5 s, and itself 2.5 s
 NODE_GRACE_S = 1.5
 _READY_POLL_S = 0.01
 _LISTENS_DEADLINE_S = 1.0
+_LEFT_DEADLINE_S = 10.0
+# What runs of ours, as the kernel shows it.
+_PROGRAM = Path(sys.executable).resolve().name
+_NODE_WORDS = ("controlplane.cli", "node")
+_AGENT_WORDS = ("agent.main",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ class EmbeddedCluster:
         if settings.dsn is None:
             self._postgres = EmbeddedPostgres(folder.pg, log_file=folder.logs / "postgres.log")
         if settings.etcd is None:
-            self._etcd = EmbeddedEtcd(folder.etcd, log_file=folder.logs / "etcd.log")
+            self._etcd = EmbeddedEtcd(folder.etcd, log_file=folder.logs / "etcd.log", say=say)
         self._nodes: list[Supervised] = []
         self._agents: list[Supervised] = []
         self.addresses: tuple[str, ...] = ()
@@ -68,6 +77,7 @@ class EmbeddedCluster:
     async def start(self) -> None:
         """Boot everything and announce it in the folder; raises an EmbeddedError."""
         try:
+            await self._earlier_ones_left()
             self.addresses = plan.node_addresses(self._settings)
             await self._start_servers()
             store = await self._prepare_store()
@@ -82,14 +92,18 @@ class EmbeddedCluster:
         self._folder.announce(*self.addresses)
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Keep everything running until `stop` is set; raises ServerLostError."""
+        """Keep everything running until `stop` is set."""
         await first_end([stop.wait(), *self._keepers()])
 
     async def stop(self) -> None:
         """End every process that was started, the servers last."""
-        await asyncio.gather(*(each.stop(AGENT_GRACE_S) for each in self._agents))
-        await asyncio.gather(*(each.stop(NODE_GRACE_S) for each in self._nodes))
-        await asyncio.gather(*(server.stop() for server in self._servers()))
+        try:
+            await self._stop_agents()
+        finally:
+            try:
+                await asyncio.gather(*(each.stop(NODE_GRACE_S) for each in self._nodes))
+            finally:
+                await asyncio.gather(*(server.stop() for server in self._servers()))
 
     def places(self) -> list[Place]:
         """What runs where, servers first; those of `--dsn` and `--etcd` are not ours to list."""
@@ -104,6 +118,19 @@ class EmbeddedCluster:
             work = str(self._folder.work / agent.name)
             found.append(Place(agent.name, work, agent.pid))
         return found
+
+    async def _earlier_ones_left(self) -> None:
+        """Nodes and agents of an `up` that was killed here are told by the kernel and on their way
+        out; until then they hold ports and work folders.
+        """
+        for words in (_NODE_WORDS, _AGENT_WORDS):
+            await wait_until_left(self._folder.path, _PROGRAM, _LEFT_DEADLINE_S, *words)
+
+    async def _stop_agents(self) -> None:
+        """One that had to be killed, or was dead already, left a supervisor with its tasks."""
+        await asyncio.gather(*(each.stop(AGENT_GRACE_S) for each in self._agents))
+        agents = (each.command for each in self._agents)
+        await end_left(plan.end_supervisor_command(self._folder, a, self._env) for a in agents)
 
     def _servers(self) -> list[EmbeddedPostgres | EmbeddedEtcd]:
         return [server for server in (self._postgres, self._etcd) if server is not None]
@@ -138,7 +165,8 @@ class EmbeddedCluster:
         etcd = self._etcd.endpoint if self._etcd is not None else self._settings.etcd or ""
         backends = Backends(dsn_file, etcd)
         for number, address in enumerate(self.addresses, 1):
-            command = plan.node_command(folder, number, address, backends, env)
+            leases = self._settings.leases
+            command = plan.node_command(folder, number, address, backends, env, leases)
             self._nodes.append(Supervised(command, self._say))
         for number in range(1, self._settings.agents + 1):
             command = plan.agent_command(folder, number, self.addresses, self._settings, env)
@@ -178,10 +206,7 @@ class EmbeddedCluster:
 
     def _keepers(self) -> Iterable[Coroutine[Any, Any, Any]]:
         yield from (each.keep() for each in (*self._nodes, *self._agents))
-        if self._postgres is not None:
-            yield _lost("PostgreSQL", self._postgres)
-        if self._etcd is not None:
-            yield _lost("etcd", self._etcd)
+        yield from (keep(server, self._say) for server in self._servers())
 
 
 async def listens(address: str) -> bool:
@@ -194,11 +219,6 @@ async def listens(address: str) -> bool:
         return False
     writer.close()
     return True
-
-
-async def _lost(name: str, server: EmbeddedPostgres | EmbeddedEtcd) -> None:
-    status = await server.wait()
-    raise ServerLostError(name, status, server.log_file)
 
 
 def _counted(number: int, what: str) -> str:

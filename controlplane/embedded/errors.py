@@ -138,18 +138,6 @@ class NotReadyError(EmbeddedError):
         self.missing = missing
 
 
-class ServerLostError(EmbeddedError):
-    """An embedded server ended while the cluster was up; nothing of it can go on."""
-
-    def __init__(self, server: str, status: int, log_file: Path) -> None:
-        super().__init__(
-            f"{server} ended with status {status}: the cluster stops. See {log_file}. "
-            "Nothing that was accepted is lost: start it again with the same --data."
-        )
-        self.server = server
-        self.status = status
-
-
 class ShardsFixedError(EmbeddedError):
     """The store was made with another number of shards."""
 

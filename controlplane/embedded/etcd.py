@@ -6,7 +6,8 @@ alone, every write synced before it is acknowledged. etcd may only say who tries
 asks no password on loopback therefore endangers availability, never what PostgreSQL decided.
 
 The wheel brings etcd 3.5.1, which is known to corrupt data in rare crashes: for one laptop only.
-This module does not know what is kept in etcd.
+Data on which it refuses to start several times are therefore set aside, loudly, and it starts with
+none: etcd holds leases and membership, which those who lead make again.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import importlib.util
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.embedded.errors import ProgramMissingError, ServerStartError
-from controlplane.embedded.folder import write_private
+from controlplane.embedded.folder import replace_durably, write_private
 from controlplane.embedded.process import ChildProcess, Command, start_error, wait_until_left
 
 _HOST = "127.0.0.1"
@@ -49,11 +52,23 @@ class Ports:
 class EmbeddedEtcd:
     """One member on one folder. `start` and `stop` may be repeated; the data stays."""
 
-    def __init__(self, folder: Path, *, log_file: Path | None = None) -> None:
+    name = "etcd"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        log_file: Path | None = None,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         self.folder = folder.absolute()
+        self.data = self.folder / "data"
+        self.damaged = self.folder / "data.damaged"
         self.log_file = (log_file or self.folder / "etcd.log").absolute()
+        self._say = say
         self._ports: Ports | None = None
         self._child: ChildProcess | None = None
+        self._replaced = False  # the data were set aside, and it has not served since
 
     @property
     def endpoint(self) -> str:
@@ -71,22 +86,64 @@ class EmbeddedEtcd:
 
         A port that was free a moment ago may be taken when etcd binds it, hence the tries.
         """
+        await self._boot(self._choose_ports)
+
+    async def restart(self) -> None:
+        """Boot it again after it ended, at the same endpoint. Raises as `start` does."""
+        ports = self._ports
+        assert ports is not None, "restart() before start()"
+        await self._boot(lambda: ports)
+
+    async def _boot(self, choose_ports: Callable[[], Ports]) -> None:
+        had_data = self.data.exists()
+        try:
+            await self._start_or_fail(choose_ports)
+        except ServerStartError as error:
+            if not had_data or self._port_is_taken():
+                raise
+            await asyncio.to_thread(self._set_aside, error)
+            await self._start_or_fail(choose_ports)
+        self._replaced = False
+
+    async def _start_or_fail(self, choose_ports: Callable[[], Ports]) -> None:
         program = await asyncio.to_thread(binary)
         for tries_left in reversed(range(_START_TRIES)):
             await wait_until_left(self.folder, "etcd", _LEFT_DEADLINE_S)
-            self._ports = await asyncio.to_thread(self._prepare)
+            self._make_folder()
+            self._ports = await asyncio.to_thread(choose_ports)
             self._child = ChildProcess(self._command(program, self._ports))
             try:
                 await self._ready(self._child, self._ports)
-            except ServerStartError as error:
+            except ServerStartError:
                 await self.stop()
-                if tries_left == 0 or "address already in use" not in error.log_tail:
+                if tries_left == 0:
                     raise
             except BaseException:
                 await self.stop()
                 raise
             else:
                 return
+
+    def _set_aside(self, error: ServerStartError) -> None:
+        """The last such data are kept, but those that never served replace none: a full disk
+        spoils one new folder after the other.
+        """
+        if self._replaced:
+            shutil.rmtree(self.data)
+        else:
+            shutil.rmtree(self.damaged, ignore_errors=True)
+            replace_durably(self.data, self.damaged)
+        self._say(
+            f"etcd REFUSES ITS DATA: {error.reason}, {_START_TRIES} times in a row. "
+            f"They are {'removed' if self._replaced else f'now in {self.damaged}'}, and it starts "
+            "with none. They held leases and membership only, which are made again: no run is "
+            f"lost. Its log: {self.log_file}"
+        )
+        self._replaced = True
+
+    def _port_is_taken(self) -> bool:
+        assert self._ports is not None, "no ports were chosen"
+        return not (is_free(self._ports.client) and is_free(self._ports.peer))
 
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL; returns when it has ended."""
@@ -103,9 +160,11 @@ class EmbeddedEtcd:
         assert self._child is not None, "wait() before start()"
         return await self._child.wait()
 
-    def _prepare(self) -> Ports:
+    def _make_folder(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
+
+    def _choose_ports(self) -> Ports:
         file = self.folder / "ports.json"
         ports = remembered_ports(file)
         if ports is None:
@@ -121,7 +180,7 @@ class EmbeddedEtcd:
             argv=(
                 str(program),
                 f"--name={_MEMBER}",
-                f"--data-dir={self.folder / 'data'}",
+                f"--data-dir={self.data}",
                 f"--listen-client-urls={clients}",
                 f"--advertise-client-urls={clients}",
                 f"--listen-peer-urls={peers}",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from controlplane.embedded.errors import PortTakenError
@@ -25,6 +25,8 @@ DEFAULT_SHARDS = 4
 CLUSTER = "local"
 # An agent below one core could never take a task that does not say how small it is.
 LEAST_CPU = 1.0
+BEATS_PER_LEASE = 6
+LONGEST_BEAT_MS = 5_000
 _LAST_PORT = 65_535
 # What a process needs to find programs, its home and its language; anything else is asked for.
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -43,6 +45,28 @@ class Capacity:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseFlags:
+    """How often agents are heard and how long they may not be; None: what nodes choose."""
+
+    heartbeat_ms: int | None = None
+    attempt_lease_ms: int | None = None
+
+    def arguments(self) -> tuple[str, ...]:
+        """Flags of a node. A lease that was asked for brings beats, grace and drift that fit it:
+        those of the default lease, in proportion, and within what nodes accept.
+        """
+        times: dict[str, int] = {}
+        if (lease_ms := self.attempt_lease_ms) is not None:
+            times["--heartbeat"] = min(lease_ms // BEATS_PER_LEASE, LONGEST_BEAT_MS)
+            times["--attempt-lease"] = lease_ms
+            times["--lease-grace"] = min(max(lease_ms // 12, 2_000), 10_000)
+            times["--lease-drift"] = max(lease_ms // 60, 100)
+        if self.heartbeat_ms is not None:
+            times["--heartbeat"] = self.heartbeat_ms
+        return tuple(word for flag, ms in times.items() for word in (flag, f"{ms}ms"))
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """What `up` was asked for. `shards` None: those that the store has, or the default.
 
@@ -58,6 +82,7 @@ class ClusterSettings:
     port: int = DEFAULT_PORT
     capacity: Capacity | None = None
     task_env: tuple[str, ...] = ()
+    leases: LeaseFlags = LeaseFlags()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +126,12 @@ def objects_url(folder: DataFolder) -> str:
 
 
 def node_command(
-    folder: DataFolder, number: int, address: str, backends: Backends, env: Mapping[str, str]
+    folder: DataFolder,
+    number: int,
+    address: str,
+    backends: Backends,
+    env: Mapping[str, str],
+    leases: LeaseFlags = LeaseFlags(),
 ) -> Command:
     """The command line of a node."""
     name = f"node-{number}"
@@ -118,6 +148,7 @@ def node_command(
         *("--etcd", backends.etcd),
         *("--token-file", str(folder.admin_token_file)),
         *("--objects", objects_url(folder)),
+        *leases.arguments(),
     )
 
 
@@ -146,6 +177,14 @@ def agent_command(
         *(word for variable in names for word in ("--task-env", variable)),
         passed=names,
     )
+
+
+def end_supervisor_command(folder: DataFolder, agent: Command, env: Mapping[str, str]) -> Command:
+    """What ends the supervisor that a dead agent left behind; it works in its folder."""
+    supervisor = folder.work / agent.name / "supervisor"
+    arguments = ("agent.supervisor", "--end", str(supervisor))
+    command = _python(f"{agent.name} supervisor", folder, env, *arguments)
+    return replace(command, cwd=supervisor, log_file=agent.log_file)
 
 
 def _variables(task_env: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:

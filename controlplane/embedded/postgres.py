@@ -7,7 +7,8 @@ Decides how the server is made, started, stopped and reached. Promises:
   which containers often lack, and sees other ids through a user namespace.)
 * a commit that was acknowledged survives a crash of the server and of the machine;
 * a first boot that dies half-way leaves nothing that the next one would take for a database;
-* the server ends when our process does (see `process`), by a fast shutdown.
+* the server ends when our process does (see `process`), by a fast shutdown;
+* `restart` after any death of the server serves the same DSN: same socket, same data.
 
 PostgreSQL refuses to run as root. Then, and when the user id has no account name, it runs in a
 user namespace that shows our id as another one: on disk the files stay ours.
@@ -29,12 +30,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from controlplane.embedded.errors import FolderError, ProgramMissingError, UserMappingError
+from controlplane.embedded.errors import (
+    FolderError,
+    ProgramMissingError,
+    StillRunningError,
+    UserMappingError,
+)
 from controlplane.embedded.folder import replace_durably, write_private
 from controlplane.embedded.process import (
     ChildProcess,
     Command,
     ask,
+    kill_all_in,
     run_to_end,
     start_error,
     wait_until_left,
@@ -49,6 +56,7 @@ SOCKET_PATH_LIMIT_BYTES = 107
 _INITDB_DEADLINE_S = 60.0
 _READY_DEADLINE_S = 60.0  # crash recovery replays up to max_wal_size
 _LEFT_DEADLINE_S = 10.0
+_ORPHANS_DEADLINE_S = 1.0
 _READY_POLL_S = 0.005
 _STOP_STEPS = ((signal.SIGINT, 2.0), (signal.SIGQUIT, 1.0))  # "fast", then "immediate"
 
@@ -97,6 +105,8 @@ SETTINGS: Mapping[str, str] = {
 class EmbeddedPostgres:
     """One server on one folder. `start` and `stop` may be repeated; the data stays."""
 
+    name = "PostgreSQL"
+
     def __init__(
         self,
         folder: Path,
@@ -143,6 +153,27 @@ class EmbeddedPostgres:
         self._bin = await asyncio.to_thread(binaries)
         self._as_user = await asyncio.to_thread(server_user)
         await asyncio.to_thread(self._prepare)
+        self._socket_folder = await asyncio.to_thread(
+            short_socket_folder, self._run_folder, self.folder / "socket_folder"
+        )
+        await self._boot()
+
+    async def restart(self) -> None:
+        """Boot it again after it ended, where its clients look for it. Raises as `start` does.
+
+        Children of a postmaster that was killed hold its shared memory, and a new one refuses to
+        start beside them. Idle ones leave by themselves; a busy one is killed, which is a crash
+        like any other: what it had not committed, nobody was told of.
+        """
+        try:
+            await wait_until_left(self.data, "postgres", _ORPHANS_DEADLINE_S)
+        except StillRunningError:
+            await asyncio.to_thread(kill_all_in, self.data, "postgres")
+        await asyncio.to_thread(self._prepare)
+        await asyncio.to_thread(_require_private, self._socket_folder)
+        await self._boot()
+
+    async def _boot(self) -> None:
         await wait_until_left(self.data, "postgres", _LEFT_DEADLINE_S)
         if not self.data.exists():
             await self._initialise()
@@ -199,7 +230,6 @@ class EmbeddedPostgres:
         _require_version(self.data)
         if not self._password_file.exists():
             write_private(self._password_file, secrets.token_urlsafe(32) + "\n")
-        self._socket_folder = short_socket_folder(self._run_folder, self.folder / "socket_folder")
 
     async def _initialise(self) -> None:
         """Run initdb beside the final place, then rename: nobody finds a half-made one."""
@@ -233,6 +263,8 @@ class EmbeddedPostgres:
         # The pid in a stale file may be anybody's by now, and PostgreSQL would refuse for it.
         # That nobody works in the folder was just read from the kernel.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
+        socket_lock = socket_path(self._socket_folder).with_name(f".s.PGSQL.{PORT}.lock")
+        socket_lock.unlink(missing_ok=True)
 
     async def _ready(self, child: ChildProcess) -> None:
         loop = asyncio.get_running_loop()
@@ -330,6 +362,14 @@ def short_socket_folder(wanted: Path, remembered: Path) -> Path:
 
 def socket_path(folder: Path) -> Path:
     return folder / f".s.PGSQL.{PORT}"
+
+
+def _require_private(folder: Path) -> None:
+    """Make it again where it was if it is gone; raises FolderError when it is not ours alone."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not _is_private_folder(folder):
+        advice = "Remove it; the socket of PostgreSQL belongs into a folder of its owner alone."
+        raise FolderError(folder, "it was replaced by somebody", advice)
 
 
 def _is_private_folder(path: Path) -> bool:

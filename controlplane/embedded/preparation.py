@@ -30,7 +30,7 @@ class Preparation:
         self._api = api
         self.shards = shards
         self._epochs: dict[int, int] = {}
-        self._incarnations: dict[str, bytes] = {}
+        self._connected_us: dict[str, int] = {}
 
     @classmethod
     async def of(cls, dsn: str, shards: int | None, token: str, token_name: str) -> Self:
@@ -61,13 +61,15 @@ class Preparation:
         """Agents that have begun a session since."""
         agents = await self._api.list_agents("", _PAGE)
         return frozenset(
-            each.agent for each in agents if each.incarnation != self._incarnations.get(each.agent)
+            each.agent
+            for each in agents
+            if each.connected_us > self._connected_us.get(each.agent, 0)
         )
 
     async def _note_the_past(self) -> None:
         self._epochs = {shard.shard: shard.epoch for shard in await self._api.list_shards()}
         agents = await self._api.list_agents("", _PAGE)
-        self._incarnations = {each.agent: each.incarnation for each in agents}
+        self._connected_us = {each.agent: each.connected_us for each in agents}
 
 
 async def _initialised(dsn: str, asked: int | None) -> int:

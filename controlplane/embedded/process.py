@@ -177,32 +177,57 @@ def log_tail(log_file: Path) -> str:
         return ""
 
 
-def processes_in(folder: Path, program: str) -> tuple[int, ...]:
+def processes_in(folder: Path, program: str, *words: str) -> tuple[int, ...]:
     """Live processes of `program` that work in `folder`, by what the kernel says of them.
 
-    A pid file says who *was* there: after a reboot its number may belong to anyone.
+    A pid file says who *was* there: after a reboot its number may belong to anyone. `words` must
+    all be on their command lines, one argument each.
     """
     inside = str(folder.resolve())
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and _link(entry / "cwd") == inside:
-            running = _link(entry / "exe").removesuffix(" (deleted)")
-            if Path(running).name == program:
-                found.append(int(entry.name))
-    return tuple(sorted(found))
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return tuple(sorted(pid for pid in pids if _is_there(pid, inside, program, words)))
 
 
-async def wait_until_left(folder: Path, program: str, deadline_s: float) -> None:
+def kill_all_in(folder: Path, program: str) -> None:
+    """SIGKILL to what `processes_in` finds; nobody who was given such a number since is hit."""
+    inside = str(folder.resolve())
+    for pid in processes_in(folder, program):
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(pid)
+            try:
+                if _is_there(pid, inside, program, ()):  # judged anew, now that pidfd holds it
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            finally:
+                os.close(pidfd)
+
+
+async def wait_until_left(folder: Path, program: str, deadline_s: float, *words: str) -> None:
     """Return once no process of `program` works in `folder`; else raise StillRunningError.
 
     Servers of a killed parent, and the children of a killed server, take a moment to leave.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + deadline_s
-    while pids := await asyncio.to_thread(processes_in, folder, program):
+    while pids := await asyncio.to_thread(processes_in, folder, program, *words):
         if loop.time() >= end:
             raise StillRunningError(program, folder, pids)
         await asyncio.sleep(_POLL_S)
+
+
+def _is_there(pid: int, folder: str, program: str, words: Sequence[str]) -> bool:
+    process = Path("/proc", str(pid))
+    if _link(process / "cwd") != folder:
+        return False
+    if Path(_link(process / "exe").removesuffix(" (deleted)")).name != program:
+        return False
+    return not words or set(words) <= _arguments(process)
+
+
+def _arguments(process: Path) -> set[str]:
+    try:
+        return set((process / "cmdline").read_bytes().decode(errors="replace").split("\0"))
+    except OSError:  # it ended meanwhile
+        return set()
 
 
 def _link(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import signal
 import socket
 import stat
@@ -113,10 +114,91 @@ async def test_a_second_start_on_the_same_folder_is_refused(tmp_path, monkeypatc
         await put(etcd, "still serving")
 
 
-async def test_one_that_cannot_start_says_why_and_is_gone(tmp_path):
+async def test_one_that_cannot_start_says_why_and_is_gone(tmp_path, monkeypatch):
+    program = tmp_path / "broken"
+    program.write_text("#!/bin/sh\necho no luck; exit 3\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(module, "binary", lambda: program)
     etcd = EmbeddedEtcd(tmp_path / "etcd")
-    (tmp_path / "etcd").mkdir()
-    (tmp_path / "etcd" / "data").touch()
-    with pytest.raises(ServerStartError, match="not a directory"):
+    with pytest.raises(ServerStartError, match="status 3(.|\n)*no luck"):
         await etcd.start()
     assert etcd.pid is None
+    assert not etcd.damaged.exists()
+
+
+async def test_it_restarts_at_the_same_endpoint_after_any_end(tmp_path):
+    etcd = EmbeddedEtcd(tmp_path / "etcd")
+    async with running(etcd):
+        endpoint = etcd.endpoint
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV):
+            await put(etcd, number.name)
+            os.kill(etcd.pid, number)
+            await etcd.wait()
+            await etcd.restart()
+            assert etcd.endpoint == endpoint
+            assert await get(etcd) == number.name
+
+
+async def test_a_restart_waits_for_its_port_rather_than_moving_away(tmp_path):
+    etcd = EmbeddedEtcd(tmp_path / "etcd")
+    async with running(etcd):
+        await put(etcd, "one")
+        endpoint = etcd.endpoint
+        await etcd.kill()
+        with socket.create_server(("127.0.0.1", int(endpoint.split(":")[1]))):
+            with pytest.raises(ServerStartError, match="address already in use"):
+                await etcd.restart()
+        await etcd.restart()
+        assert etcd.endpoint == endpoint
+        assert await get(etcd) == "one"
+    assert not etcd.damaged.exists()
+
+
+def damage(etcd: EmbeddedEtcd) -> None:
+    for log in (etcd.data / "member" / "wal").iterdir():
+        log.write_bytes(b"x" * 4_096)
+
+
+async def test_damaged_data_are_set_aside_and_it_starts_with_none(tmp_path):
+    told: list[str] = []
+    etcd = EmbeddedEtcd(tmp_path / "etcd", say=told.append)
+    async with running(etcd):
+        endpoint = etcd.endpoint
+        for value in ("first", "second"):
+            await put(etcd, value)
+            await etcd.kill()
+            damage(etcd)
+            await etcd.restart()
+            assert await call(etcd, "range", key=KEY) != {}
+            assert "kvs" not in await call(etcd, "range", key=KEY)
+        assert etcd.endpoint == endpoint
+    assert len(told) == 2
+    assert "etcd REFUSES ITS DATA" in told[0]
+    assert str(etcd.damaged) in told[0]
+    assert (etcd.damaged / "member").exists()
+    damage(etcd)
+    async with running(EmbeddedEtcd(tmp_path / "etcd", say=told.append)) as another:
+        assert another.endpoint == endpoint
+    assert len(told) == 3
+
+
+async def test_new_data_that_never_served_do_not_replace_those_set_aside(tmp_path, monkeypatch):
+    told: list[str] = []
+    etcd = EmbeddedEtcd(tmp_path / "etcd", say=told.append)
+    async with running(etcd):
+        await etcd.kill()
+        (etcd.data / "evidence").touch()
+        program = tmp_path / "broken"
+        program.write_text(f"#!/bin/sh\nmkdir -p {etcd.data}; exit 3\n")
+        program.chmod(0o700)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "binary", lambda: program)
+            for _ in range(2):
+                with pytest.raises(ServerStartError):
+                    await etcd.restart()
+        assert (etcd.damaged / "evidence").exists()
+        assert "removed" in told[1]
+        damage_left = etcd.data / "member"
+        assert not damage_left.exists()
+        await etcd.restart()
+        assert await call(etcd, "range", key=KEY) != {}

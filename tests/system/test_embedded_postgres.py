@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -14,13 +15,15 @@ import asyncpg
 import pytest
 
 from controlplane.embedded import postgres as module
-from controlplane.embedded.errors import ServerStartError, StillRunningError
+from controlplane.embedded.errors import FolderError, ServerStartError, StillRunningError
 from controlplane.embedded.postgres import EmbeddedPostgres, lent_user_id, server_user
 from controlplane.embedded.process import ChildProcess, Command, processes_in, wait_until_left
 from tests.servers.postgres import PostgresServer
 from tests.servers.until import until
 
 DEADLINE_S = 30.0
+# Never waits, so that it never learns that its postmaster died.
+BUSY = "DO $$ BEGIN LOOP NULL; END LOOP; END $$"
 
 
 @asynccontextmanager
@@ -112,6 +115,69 @@ async def test_a_stale_pid_file_with_the_number_of_a_stranger_is_no_obstacle(tmp
     pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
     async with running(server):
         assert await asyncio.to_thread(pid_file.read_text) != ""
+
+
+async def test_it_restarts_with_the_same_dsn_after_any_end(tmp_path):
+    server = EmbeddedPostgres(tmp_path / "pg")
+    async with running(server):
+        dsn = server.dsn
+        numbers = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGSEGV)
+        for number in numbers:
+            await write(dsn, number)
+            os.kill(server.pid, number)
+            await server.wait()
+            await server.restart()
+            assert server.dsn == dsn
+        assert await kept(dsn) == sorted(numbers)
+
+
+async def test_a_busy_child_of_a_killed_postmaster_does_not_hold_up_the_restart(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "_ORPHANS_DEADLINE_S", 0.05)
+    server = EmbeddedPostgres(tmp_path / "pg")
+    async with running(server):
+        await write(server.dsn, 1)
+        connection = await asyncpg.connect(server.dsn)
+        busy = asyncio.ensure_future(connection.execute(BUSY))
+        backend = connection.get_server_pid()
+        title = Path(f"/proc/{backend}/cmdline")
+        await until(lambda: title.read_text().rstrip("\0 ").endswith(" DO"), DEADLINE_S)
+        await server.kill()
+        assert backend in processes_in(server.data, "postgres")
+        await server.restart()
+        with pytest.raises((asyncpg.PostgresError, OSError)):
+            await busy
+        connection.terminate()
+        assert await kept(server.dsn) == [1]
+
+
+async def test_locks_of_the_socket_with_the_number_of_a_stranger_are_no_obstacle(tmp_path):
+    server = EmbeddedPostgres(tmp_path / "pg")
+    async with running(server):
+        dsn = server.dsn
+        await server.kill()
+        lock = tmp_path / "pg" / "run" / ".s.PGSQL.5432.lock"
+        lines = lock.read_text().splitlines()
+        lock.write_text("\n".join([str(os.getppid()), *lines[1:]]) + "\n")
+        await server.restart()
+        await write(dsn, 1)
+
+
+async def test_a_temporary_socket_folder_that_was_cleaned_away_is_made_again(tmp_path):
+    server = EmbeddedPostgres(tmp_path / ("long" * 25) / "pg")
+    async with running(server):
+        dsn, folder = server.dsn, server._socket_folder
+        await server.kill()
+        shutil.rmtree(folder)
+        await server.restart()
+        assert server.dsn == dsn
+        await write(dsn, 1)
+        await server.kill()
+        folder.chmod(0o755)
+        with pytest.raises(FolderError, match="replaced by somebody"):
+            await server.restart()
+    shutil.rmtree(folder)
 
 
 async def test_a_second_start_on_the_same_folder_is_refused(tmp_path, monkeypatch):
