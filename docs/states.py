@@ -45,12 +45,14 @@ TASK_EVENTS = {
     TaskEvent.BLOCK: "A parent has failed, and the trigger rule wants success of all.",
     TaskEvent.ASSIGN: "An attempt is committed and sent to an agent.",
     TaskEvent.START: "The agent reports the process.",
-    TaskEvent.SUCCEED: "The attempt ended with success.",
-    TaskEvent.FAIL: "The attempt failed or took too long, and it was the last one.",
+    TaskEvent.SUCCEED: "The attempt ended with success, or one that was given up did after all.",
+    TaskEvent.FAIL: "The last attempt failed or took too long, or a person decided so.",
     TaskEvent.RETRY: "The attempt failed or took too long; another one follows after a backoff.",
-    TaskEvent.RETURN: "The agent refused the attempt, or stopped and lost it: no try is used up.",
+    TaskEvent.RETURN: "The attempt was refused, lost or given up: no try is used up.",
     TaskEvent.DUE: "The backoff is over.",
     TaskEvent.CANCEL: "The attempt was stopped with its run, or the run ended without one.",
+    TaskEvent.DOUBT: "Nobody knows how the attempt ended, and the task is not `idempotent`.",
+    TaskEvent.APPROVE: "A person wants another attempt.",
 }
 
 

@@ -146,7 +146,6 @@ TASK_TRANSITIONS: dict[tuple[TaskState, TaskEvent], TaskState] = {
     (TaskState.RUNNING, TaskEvent.DOUBT): TaskState.AWAITING_APPROVAL,
     (TaskState.BACKOFF, TaskEvent.DUE): TaskState.READY,
     (TaskState.BACKOFF, TaskEvent.CANCEL): TaskState.CANCELLED,
-    (TaskState.BACKOFF, TaskEvent.SUCCEED): TaskState.SUCCEEDED,
     (TaskState.AWAITING_APPROVAL, TaskEvent.APPROVE): TaskState.READY,
     (TaskState.AWAITING_APPROVAL, TaskEvent.SUCCEED): TaskState.SUCCEEDED,
     (TaskState.AWAITING_APPROVAL, TaskEvent.FAIL): TaskState.FAILED,

@@ -4,6 +4,7 @@
     dag etl                 the tasks follow, indented: `name: parents  option=value …`
     agent ant cores=4       connects and says that it holds nothing
     trigger                 and: cancel, pause, resume, takeover, unplug ant, plug ant, wait 5s
+    approve a REASON        and: deny a REASON, start a, reject a, beat ant
     finish a + cancel       several events in one step
     ----
     commit: …               the rows of the step, then the messages that leave after the commit
@@ -26,11 +27,13 @@ from controlplane.core.effects import (
     CommandOutcome,
     Effects,
     InstantOutcome,
+    LeaseMessage,
+    WaitKind,
 )
-from controlplane.core.events import Event, Finished, PauseDag, Rejected, Started
+from controlplane.core.events import Beat, Event, Finished, PauseDag, Rejected, Started
 from controlplane.core.states import AttemptState, RunState
 from controlplane.core.time.deadlines import Now
-from controlplane.core.types import DagKey, Resources
+from controlplane.core.types import DagKey, OnDisconnect, Resources
 from tests.unit.core.bench import ShardBench, cores, dag, finished, retries
 
 NOTHING = "nothing"
@@ -45,6 +48,12 @@ ENDS = {
 def in_ms(text: str) -> int:
     number = text.rstrip("hms")
     return int(float(number) * UNITS_MS[text[len(number) :]])
+
+
+def cut_off(text: str) -> tuple[OnDisconnect, int]:
+    """`continue-10m`: the policy, and how long an attempt may run on."""
+    policy, _, overtime = text.partition("-")
+    return OnDisconnect[policy.upper()], in_ms(overtime)
 
 
 def clock(instant_us: int) -> str:
@@ -89,6 +98,8 @@ class Script:
             schedules={n: chosen[n] for n in ("hourly", "minutely") if n in chosen},
             run_timeout_ms=in_ms(chosen.get("timeout", "0s")),
             max_active_runs=int(chosen.get("runs", 0)),
+            once=[t for t, own in settings.items() if "once" in own],
+            disconnect={t: cut_off(own["cut"]) for t, own in settings.items() if "cut" in own},
         )
         self.bench.apply(version)
 
@@ -151,6 +162,12 @@ class Script:
             agent, attempt_id = self._find(rest[0])
             self.bench.held[agent].pop(attempt_id, None)
             yield Rejected(agent, attempt_id, " ".join(rest[1:]))
+        elif verb == "beat":
+            yield Beat(rest[0], self.bench.fleet.room(rest[0]).incarnation)
+        elif verb in ("approve", "deny"):
+            yield self.bench.deciding(
+                rest[0], approved=verb == "approve", reason=" ".join(rest[1:])
+            )
         elif verb == "cancel":
             yield self.bench.cancelling(self._run_id(rest[0]) if rest else b"")
         else:
@@ -184,6 +201,9 @@ class Script:
         writes = effects.writes
         lines = [f"commit: {text}" for text in self._rows(writes)]
         for message in effects.messages:
+            if isinstance(message, LeaseMessage):
+                lines.append(f"send {message.agent}: attempts may run on")
+                continue
             verb = {AssignMessage: "assign", CancelMessage: "cancel"}.get(type(message), "ack")
             name = self.names.get(message.attempt_id, "an unknown attempt")
             lines.append(f"send {message.agent}: {verb} {name}")
@@ -203,6 +223,9 @@ class Script:
         for row in writes.done:
             text = f"{self.names[row.attempt_id]} {AttemptState(row.state).name} {row.message}"
             yield text.rstrip()
+        for row in writes.late:
+            text = f"{self.names[row.attempt_id]} ended late: {AttemptState(row.state).name}"
+            yield f"{text}, adopted" if row.adopted else text
         for row in writes.live:
             yield f"{self._name(row)} live on {row.agent}"
         for row in writes.started:
@@ -210,9 +233,17 @@ class Script:
         for row in writes.waits_gone:
             yield f"{self._task(row)} waits no more"
         for row in writes.waits:
-            yield f"{self._task(row)} waits until {clock(row.due_us)} for #{row.number}"
+            yield f"{self._task(row)} {self._wait(row)}"
         for row in writes.run_changes:
             yield f"{self._run(row.run)} is {RunState(row.state).name} {row.reason}".rstrip()
+
+    def _wait(self, row: Any) -> str:
+        if row.kind is WaitKind.BACKOFF:
+            return f"waits until {clock(row.due_us)} for #{row.number}"
+        marked = row.kind is WaitKind.MARK
+        return (
+            f"has failed by hand: {row.reason}" if marked else f"waits for approval: {row.reason}"
+        )
 
     def _run(self, number: int) -> str:
         return f"run-{sorted(self.bench.store.runs).index(number) + 1}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from controlplane.core.effects import WaitKind
 from controlplane.core.run.run import BLOCKING
 from controlplane.core.states import FINAL_TASK, HOLDING_TASK, AttemptState, RunState, TaskState
 from controlplane.core.types import DagVersion, TriggerRule
@@ -19,6 +20,15 @@ SEMANTICS_VERSION = 1
 _READY, _WAITING, _CANCELLED = TaskState.READY, TaskState.WAITING, TaskState.CANCELLED
 _UPSTREAM_FAILED = TaskState.UPSTREAM_FAILED
 _ALL_SUCCESS = TriggerRule.ALL_SUCCESS
+# Ends that say nothing about the task.
+_UNSAID = (AttemptState.REJECTED, AttemptState.LOST, AttemptState.UNKNOWN)
+
+# What a row of task_wait says of its task, before anything that has ended does.
+_WAITS = {
+    WaitKind.BACKOFF: TaskState.BACKOFF,
+    WaitKind.APPROVAL: TaskState.AWAITING_APPROVAL,
+    WaitKind.MARK: TaskState.FAILED,
+}
 
 _STOPPED = frozenset(
     {RunState.CANCELLING, RunState.CANCELLED, RunState.TIMING_OUT, RunState.FAILED}
@@ -28,26 +38,31 @@ _STOPPED = frozenset(
 def own_state(version: DagVersion, task: int, number: int, ended: AttemptState) -> TaskState:
     """The state that the last ended attempt leaves a task instance in, when nothing waits.
 
-    `number` is the attempt's number. A failed attempt that has retries left, and one that was
-    refused or lost with its agent, leave the task ready: in a run that is being stopped that means
-    cancelled.
+    `number` is the attempt's number; `ended` is SUCCEEDED where a late success was adopted. A
+    failed attempt that has retries left, and one that was refused, lost with its agent or ended
+    nobody knows how, leave the task ready: in a run that is being stopped that means cancelled.
     """
     if ended is AttemptState.SUCCEEDED:
         return TaskState.SUCCEEDED
     if ended is AttemptState.CANCELLED:
         return TaskState.CANCELLED
-    if ended in (AttemptState.REJECTED, AttemptState.LOST):
+    if ended in _UNSAID:
         return TaskState.READY
     left = number < version.tasks[task].retry.max_attempts
     return TaskState.READY if left else TaskState.FAILED
 
 
+def waiting_state(kind: int) -> TaskState:
+    """The state of a task instance that has a row of this WaitKind."""
+    return _WAITS[WaitKind(kind)]
+
+
 def derive(version: DagVersion, own: Mapping[int, TaskState], run_state: RunState) -> bytearray:
     """The state of every task, by number, as bytes of TaskState.
 
-    `own` holds the states that follow from rows: of tasks with a live attempt, a wait or a final
-    result. A run that is being stopped starts nothing: what has not ended there is cancelled,
-    except what still holds an attempt.
+    `own` holds the states that follow from rows: of tasks with a live attempt, else a wait
+    (`waiting_state`), else an ended attempt (`own_state`). A run that is being stopped starts
+    nothing: what has not ended there is cancelled, except what still holds an attempt.
     """
     states = bytearray([_READY]) * len(version.tasks)
     for task, mine in own.items():

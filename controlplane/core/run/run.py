@@ -31,18 +31,26 @@ _ALL_SUCCESS = TriggerRule.ALL_SUCCESS
 
 
 class LiveAttempt:
-    """One live attempt. `started_us` 0: not known to run."""
+    """One live attempt. `started_us` 0: not known to run.
+
+    `sent_ms` (of the monotonic clock) and `lane` belong to whoever watches its lease.
+    """
 
     __slots__ = (
         "agent",
         "assigned_us",
         "attempt_id",
         "incarnation",
+        "lane",
         "number",
         "run",
+        "sent_ms",
         "started_us",
         "task",
     )
+
+    sent_ms: int
+    lane: dict[bytes, LiveAttempt]
 
     def __init__(
         self,
@@ -71,9 +79,11 @@ class Run:
         "cause",
         "created_us",
         "failed",
+        "given_up",
         "key",
         "live",
         "logical_us",
+        "lost",
         "numbers",
         "open_tasks",
         "pending",
@@ -119,6 +129,10 @@ class Run:
         # Backoffs: task → timer, and when it is due. A task never retried is not in `numbers`.
         self.waits: dict[int, tuple[int, int]] = {}
         self.numbers: dict[int, int] = {}
+        # Attempts that were given up: the newest of a task, while no other was assigned; and all
+        # whose results are still remembered.
+        self.lost: dict[int, bytes] = {}
+        self.given_up: set[bytes] = set()
 
     def change(self, event: RunEvent) -> None:
         """Moves the run itself along its table."""
@@ -184,6 +198,6 @@ class Run:
             for child in edges.children[edges.starts[task] : edges.starts[task + 1]]:
                 self.pending[child] -= 1
 
-    def ready_tasks(self) -> Iterator[int]:
-        """All ready tasks, by a scan: for recovery only."""
-        return (task for task, state in enumerate(self.tasks) if state == TaskState.READY)
+    def tasks_in(self, wanted: TaskState) -> Iterator[int]:
+        """All tasks in a state, by a scan: for what is rare."""
+        return (task for task, state in enumerate(self.tasks) if state == wanted)

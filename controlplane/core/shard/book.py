@@ -25,6 +25,7 @@ from controlplane.core.effects import (
 from controlplane.core.fleet.placement import Fleet
 from controlplane.core.run.derive import SEMANTICS_VERSION
 from controlplane.core.run.run import LiveAttempt, Run
+from controlplane.core.shard.late import LateMemory
 from controlplane.core.shard.queue import ReadyQueue
 from controlplane.core.time.deadlines import Now
 from controlplane.core.time.timetable import Timetable
@@ -61,14 +62,20 @@ class StartedDue(NamedTuple):
     attempt_id: bytes
 
 
-class RefusalOver(NamedTuple):
+class RestOver(NamedTuple):
     """Timer: an agent that refused an attempt may be asked again."""
+
+    agent: str
+
+
+class LeaseDue(NamedTuple):
+    """Timer: attempts of an incarnation may have to be given up."""
 
     agent: str
     incarnation: bytes
 
 
-Timer = BackoffDue | RunDeadline | ScheduleDue | StartedDue | RefusalOver
+Timer = BackoffDue | RunDeadline | ScheduleDue | StartedDue | RestOver | LeaseDue
 
 
 class Schedule:
@@ -144,7 +151,7 @@ class Book:
         self.runs: dict[bytes, Run] = {}
         self.runs_by_number: dict[int, Run] = {}
         self.attempts: dict[bytes, LiveAttempt] = {}
-        self.attempts_of: dict[str, dict[bytes, LiveAttempt]] = {}
+        self.late = LateMemory()
         self.attempt_ids: deque[bytes] = deque()
         self.run_keys: deque[int] = deque()
         self.effects = Effects()
@@ -208,28 +215,11 @@ class Book:
         """A task instance begins to wait."""
         self._new_waits[row.run, row.task] = row
 
-    def drop_wait(self, run: Run, task: int) -> None:
+    def drop_wait(self, run: Run, task: int, kind: WaitKind) -> None:
         """A task instance waits no more; what was never stored leaves no trace."""
         if self._new_waits.pop((run.key.run, task), None) is None:
-            row = WaitGoneRow(run.key.run, task, 0, WaitKind.BACKOFF)
+            row = WaitGoneRow(run.key.run, task, 0, kind)
             self.effects.writes.waits_gone.append(row)
-
-    def keep(self, attempt: LiveAttempt) -> None:
-        """Keeps a live attempt in memory."""
-        agent, attempt_id = attempt.agent, attempt.attempt_id
-        self.attempts[attempt_id] = attempt
-        mine = self.attempts_of.get(agent)
-        if mine is None:
-            mine = self.attempts_of[agent] = {}
-        mine[attempt_id] = attempt
-
-    def drop(self, attempt: LiveAttempt) -> None:
-        """Drops an attempt that has ended from memory."""
-        del self.attempts[attempt.attempt_id]
-        mine = self.attempts_of[attempt.agent]
-        del mine[attempt.attempt_id]
-        if not mine:
-            del self.attempts_of[attempt.agent]
 
     def add_run(self, run: Run) -> None:
         """A run is new."""
@@ -249,6 +239,8 @@ class Book:
         """Drops a final run from memory."""
         del self.runs[run.run_id]
         del self.runs_by_number[run.key.run]
+        if run.given_up:
+            self.late.forget(run)
 
 
 def _dag_row(head: DagHead) -> DagRow:

@@ -7,21 +7,23 @@ asked.
 from __future__ import annotations
 
 from controlplane.core.effects import AppliedRow, CommandOutcome, VersionUseRow
-from controlplane.core.events import ApplyDag, CancelRun, PauseDag, TriggerRun
+from controlplane.core.events import ApplyDag, CancelRun, DecideApproval, PauseDag, TriggerRun
+from controlplane.core.shard.approvals import Approvals
 from controlplane.core.shard.book import Book, DagHead
 from controlplane.core.shard.runs import Runs
 from controlplane.core.shard.schedules import Schedules
-from controlplane.core.states import RunState
+from controlplane.core.states import RunState, TaskState
 from controlplane.core.types import RunCause
 
 
 class Commands:
     """The commands of one shard."""
 
-    def __init__(self, book: Book, runs: Runs, schedules: Schedules) -> None:
+    def __init__(self, book: Book, runs: Runs, schedules: Schedules, approvals: Approvals) -> None:
         self._book = book
         self._runs = runs
         self._schedules = schedules
+        self._approvals = approvals
 
     def _answer(self, command: int, outcome: CommandOutcome, detail: str = "") -> None:
         row = AppliedRow(command, outcome, detail, self._book.now.wall_us)
@@ -94,6 +96,29 @@ class Commands:
             if not event.paused:
                 self._schedules.resume(head)
         self._answer(event.command, CommandOutcome.APPLIED)
+
+    def decide_approval(self, event: DecideApproval) -> None:
+        """Has a task instance that waits for it tried again, or failed."""
+        run = self._book.runs.get(event.run_id)
+        if run is None:
+            self._answer(event.command, CommandOutcome.REFUSED, "the run is final already")
+            return
+        names = (item.task for item in run.version.tasks)
+        task = next((number for number, name in enumerate(names) if name == event.task), None)
+        if task is None:
+            self._missing(event.command, f"the run has no task {event.task!r}")
+        elif run.state in (RunState.CANCELLING, RunState.TIMING_OUT):
+            self._answer(event.command, CommandOutcome.REFUSED, "the run is being stopped")
+        elif run.tasks[task] != TaskState.AWAITING_APPROVAL:
+            state = TaskState(run.tasks[task]).name
+            detail = f"task {event.task!r} waits for no approval: it is {state}"
+            self._answer(event.command, CommandOutcome.REFUSED, detail)
+        else:
+            if event.approved:
+                self._approvals.approve(run, task)
+            else:
+                self._approvals.reject(run, task, event.reason)
+            self._answer(event.command, CommandOutcome.APPLIED)
 
     def _missing(self, command: int, detail: str) -> None:
         self._answer(command, CommandOutcome.NOT_FOUND, detail)

@@ -3,22 +3,28 @@
 What has no row is derived by the same function that answers reads. Timers are set again from
 stored instants, so one that was due while nobody led fires at once. A task is ready since the
 latest end of its parents, so its age survives. Nothing is written and nothing is sent: messages
-follow from the agents' inventories.
+follow from the agents' inventories. Of attempts that were given up only the last of each task
+instance is remembered: a late result of an older one could change nothing.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 
-from controlplane.core.events import LiveRecord, Recovered, RunRecord, ScheduleRecord
-from controlplane.core.run.derive import derive, own_state
+from controlplane.core.effects import WaitKind
+from controlplane.core.events import EndRecord, LiveRecord, Recovered, RunRecord, ScheduleRecord
+from controlplane.core.run.derive import derive, own_state, waiting_state
 from controlplane.core.run.run import LiveAttempt, Run
 from controlplane.core.shard.attempts import Attempts
+from controlplane.core.shard.backoffs import Backoffs
 from controlplane.core.shard.book import Book, DagHead, Schedule
+from controlplane.core.shard.leases import Leases
 from controlplane.core.shard.runs import Runs
 from controlplane.core.shard.schedules import Schedules, parse_definition
 from controlplane.core.states import AttemptState, RunState, TaskState
 from controlplane.core.types import DagKey, DagVersion, RunCause, RunKey
+
+GIVEN_UP = (AttemptState.LOST, AttemptState.UNKNOWN)
 
 Versions = dict[tuple[DagKey, bytes], DagVersion]
 
@@ -26,10 +32,20 @@ Versions = dict[tuple[DagKey, bytes], DagVersion]
 class Recovery:
     """Fills an empty Book."""
 
-    def __init__(self, book: Book, runs: Runs, attempts: Attempts, schedules: Schedules) -> None:
+    def __init__(
+        self,
+        book: Book,
+        runs: Runs,
+        attempts: Attempts,
+        leases: Leases,
+        backoffs: Backoffs,
+        schedules: Schedules,
+    ) -> None:
         self._book = book
         self._runs = runs
         self._attempts = attempts
+        self._leases = leases
+        self._backoffs = backoffs
         self._schedules = schedules
 
     def restore(self, stored: Recovered) -> None:
@@ -42,17 +58,17 @@ class Recovery:
         for row in sorted(stored.runs, key=lambda row: (row.created_us, row.run)):
             self._run(row, versions[row.key, row.digest], states.get(row.run, {}))
         numbers = self._book.runs_by_number
+        self._leases.recover()
         for live in stored.live:
             self._live(numbers[live.run], live)
         for wait in stored.waits:
             run = numbers[wait.run]
             run.numbers[wait.task] = wait.number
-            self._attempts.wait(run, wait.task, wait.due_us)
+            if wait.kind == WaitKind.BACKOFF:
+                self._backoffs.arm(run, wait.task, wait.due_us)
         latest = {(ended.run, ended.task): ended for ended in stored.ended}
         for ended in latest.values():
-            # A refused or lost attempt is tried again under its own number, and no row waits.
-            if ended.state in (AttemptState.REJECTED, AttemptState.LOST):
-                numbers[ended.run].numbers.setdefault(ended.task, ended.number)
+            self._ended(numbers[ended.run], ended)
         ends = _ends(stored)
         for run in numbers.values():
             if run.state is RunState.RUNNING:
@@ -111,9 +127,19 @@ class Recovery:
         run.numbers[record.task] = record.number
         self._attempts.keep(attempt)
 
+    def _ended(self, run: Run, record: EndRecord) -> None:
+        """A refused or given up attempt is tried again under its own number, and no row waits."""
+        task = record.task
+        if record.state == AttemptState.REJECTED or record.state in GIVEN_UP:
+            run.numbers.setdefault(task, record.number)
+        if record.state in GIVEN_UP:
+            self._book.late.remember(record.attempt_id, run, task)
+            if task not in run.live:
+                run.lost[task] = record.attempt_id
+
     def _queue_ready(self, run: Run, ends: dict[int, int]) -> None:
         since = _latest_parent_end(run, ends)
-        for task in run.ready_tasks():
+        for task in run.tasks_in(TaskState.READY):
             self._book.queue.push(run, task, since.get(task, run.created_us))
 
 
@@ -142,7 +168,7 @@ def _own_states(stored: Recovered, versions: Versions) -> dict[int, dict[int, Ta
         mine = own_state(of_run[ended.run], ended.task, ended.number, state)
         states[ended.run][ended.task] = mine
     for wait in stored.waits:
-        states[wait.run][wait.task] = TaskState.BACKOFF
+        states[wait.run][wait.task] = waiting_state(wait.kind)
     for live in stored.live:
         running = live.started_us is not None
         states[live.run][live.task] = TaskState.RUNNING if running else TaskState.ASSIGNED

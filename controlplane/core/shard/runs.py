@@ -7,10 +7,10 @@ is live. Does not know where attempts run.
 
 from __future__ import annotations
 
-from controlplane.core.effects import CancelMessage
+from controlplane.core.effects import CancelMessage, WaitKind
 from controlplane.core.run.run import Run
 from controlplane.core.shard.book import Book, DagHead, RunDeadline
-from controlplane.core.states import STARTING_RUN, RunEvent, RunState
+from controlplane.core.states import STARTING_RUN, RunEvent, RunState, TaskState
 from controlplane.core.time.deadlines import to_monotonic
 from controlplane.core.types import DagVersion, RunCause, RunKey, day_of, uuid7_instant_us
 
@@ -74,6 +74,13 @@ class Runs:
             run.reason = f"the run took longer than its timeout of {limit_s:g} s"
             self._stop(run, RunEvent.TIME_OUT)
 
+    def release(self, run: Run, tasks: list[int]) -> None:
+        """Tasks are ready: they look for a place, unless their run is being stopped."""
+        if tasks and run.state in STARTING_RUN:
+            now_us, push = self._book.now.wall_us, self._book.queue.push
+            for task in tasks:
+                push(run, task, now_us)
+
     def advance(self, run: Run) -> None:
         """Ends an admitted run that has nothing left to do: called when an attempt has ended."""
         if run.state in STARTING_RUN:
@@ -113,8 +120,10 @@ class Runs:
         run.change(event)
         for task, (timer, _) in run.waits.items():
             book.wheel.cancel(timer)
-            book.drop_wait(run, task)
+            book.drop_wait(run, task, WaitKind.BACKOFF)
         run.waits.clear()
+        for task in run.tasks_in(TaskState.AWAITING_APPROVAL):
+            book.drop_wait(run, task, WaitKind.APPROVAL)
         self._ask_agents(run)
         book.touch_run(run)
         self.advance(run)

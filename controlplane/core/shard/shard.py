@@ -20,7 +20,9 @@ from controlplane.core.effects import Effects
 from controlplane.core.events import (
     AgentGone,
     ApplyDag,
+    Beat,
     CancelRun,
+    DecideApproval,
     Event,
     Finished,
     Inventory,
@@ -31,21 +33,28 @@ from controlplane.core.events import (
     TriggerRun,
 )
 from controlplane.core.fleet.placement import Fleet
+from controlplane.core.shard.admission import Admission
+from controlplane.core.shard.approvals import Approvals
 from controlplane.core.shard.attempts import Attempts
+from controlplane.core.shard.backoffs import Backoffs
 from controlplane.core.shard.book import (
     BackoffDue,
     Book,
-    RefusalOver,
+    LeaseDue,
+    RestOver,
     RunDeadline,
     ScheduleDue,
     StartedDue,
 )
 from controlplane.core.shard.commands import Commands
+from controlplane.core.shard.leases import Leases
+from controlplane.core.shard.outcomes import Outcomes
 from controlplane.core.shard.queue import Want
 from controlplane.core.shard.recovery import Recovery
 from controlplane.core.shard.runs import Runs
 from controlplane.core.shard.schedules import Schedules
 from controlplane.core.time.deadlines import Now
+from controlplane.core.time.leases import LeaseTimes
 from controlplane.core.types import DagKey, DagVersion
 
 # Enough for the largest batch of commands and due schedules, and for a burst of assignments; topped
@@ -53,37 +62,47 @@ from controlplane.core.types import DagKey, DagVersion
 RUN_KEYS_KEPT = 4_096
 ATTEMPT_IDS_KEPT = 4_096
 TOP_UP = 1_024
+LEASE_TIMES = LeaseTimes()
 
 
 class Shard:
     """One shard in the memory of its leader."""
 
-    def __init__(self, shard: int, fleet: Fleet, now: Now) -> None:
-        self._book = Book(shard, fleet, now)
-        runs = Runs(self._book)
-        schedules = Schedules(self._book, runs)
-        commands = Commands(self._book, runs, schedules)
-        self._attempts = attempts = Attempts(self._book, runs)
-        self._recovery = Recovery(self._book, runs, attempts, schedules)
-        self._by_instants = (schedules, runs, attempts)
+    def __init__(
+        self, shard: int, fleet: Fleet, now: Now, leases: LeaseTimes = LEASE_TIMES
+    ) -> None:
+        self._book = book = Book(shard, fleet, now)
+        runs = Runs(book)
+        schedules = Schedules(book, runs)
+        approvals, backoffs = Approvals(book, runs), Backoffs(book, runs)
+        commands = Commands(book, runs, schedules, approvals)
+        admission = Admission(book)
+        watched = Leases(book, admission, leases)
+        outcomes = Outcomes(book, runs, admission, watched, backoffs, approvals)
+        self._attempts = attempts = Attempts(book, admission, watched, outcomes)
+        self._recovery = Recovery(book, runs, attempts, watched, backoffs, schedules)
+        self._by_instants = (schedules, runs, backoffs)
         self._growth = -1
         self._on_event: dict[type, Callable[[Any], None]] = {
             ApplyDag: commands.apply_dag,
             TriggerRun: commands.trigger_run,
             CancelRun: commands.cancel_run,
             PauseDag: commands.pause_dag,
-            Finished: attempts.finished,
+            DecideApproval: commands.decide_approval,
+            Finished: outcomes.finished,
             Started: attempts.started,
-            Rejected: attempts.rejected,
+            Rejected: outcomes.rejected,
             Inventory: attempts.inventory,
+            Beat: watched.beat,
             AgentGone: attempts.gone,
         }
         self._on_timer: dict[type, Callable[[Any], None]] = {
-            BackoffDue: lambda timer: attempts.due(*timer),
+            BackoffDue: lambda timer: backoffs.due(*timer),
             RunDeadline: lambda timer: runs.time_out(*timer),
             ScheduleDue: lambda timer: schedules.due(*timer),
             StartedDue: lambda timer: attempts.store_start(*timer),
-            RefusalOver: lambda timer: attempts.admit(*timer),
+            RestOver: lambda timer: admission.rest_over(*timer),
+            LeaseDue: lambda timer: outcomes.give_up(*timer),
         }
 
     def recover(self, stored: Recovered, now: Now) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from controlplane.core.events import CancelRun, Finished, Rejected
-from controlplane.core.shard.attempts import REFUSAL_PAUSE_MS
+from controlplane.core.shard.admission import REFUSAL_PAUSE_MS
 from controlplane.core.states import AttemptState, TaskState
 from controlplane.core.types import DagKey, DagVersion, TriggerRule
 from tests.unit.core.bench import ShardBench, cores, dag, finished, retries

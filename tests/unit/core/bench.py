@@ -16,12 +16,15 @@ from controlplane.core.effects import (
     AssignMessage,
     CancelMessage,
     Effects,
+    LeaseMessage,
     ResultAckMessage,
 )
 from controlplane.core.events import (
     AgentGone,
     ApplyDag,
+    Beat,
     CancelRun,
+    DecideApproval,
     Event,
     Finished,
     Inventory,
@@ -35,9 +38,11 @@ from controlplane.core.graph.edges import TaskEdges, compile_edges
 from controlplane.core.shard.shard import Shard
 from controlplane.core.states import AttemptState, RunState, TaskState
 from controlplane.core.time.deadlines import Now
+from controlplane.core.time.leases import LeaseTimes
 from controlplane.core.types import (
     DagKey,
     DagVersion,
+    OnDisconnect,
     Resources,
     RetryPolicy,
     ScheduleDef,
@@ -50,7 +55,15 @@ from tests.unit.core.store_model import StoreModel
 NOON_US = 1_750_075_200_000_000  # 2025-06-16 12:00:00 UTC
 GIB = 1 << 30
 NO_RETRY = RetryPolicy()
-OPEN = (TaskState.WAITING, TaskState.READY, TaskState.BACKOFF)
+OPEN = (
+    TaskState.WAITING,
+    TaskState.READY,
+    TaskState.BACKOFF,
+    TaskState.AWAITING_APPROVAL,
+)
+LEASES = LeaseTimes()
+# An attempt whose agent is not heard of is given up after more than this.
+LOST_MS = LEASES.lease_ms + LEASES.grace_ms + LEASES.drift_ms
 
 
 def cores(number: float, gib: float = 0) -> Resources:
@@ -72,9 +85,14 @@ def dag(
     schedules: Mapping[str, str] | None = None,
     run_timeout_ms: int = 0,
     max_active_runs: int = 0,
+    once: Iterable[str] = (),
+    disconnect: Mapping[str, tuple[OnDisconnect, int]] | None = None,
 ) -> DagVersion:
-    """A version from `{task: "parent parent …"}`; `after_all` are ALL_DONE. Edits change it."""
-    requests, priorities = requests or {}, priorities or {}
+    """A version from `{task: "parent parent …"}`. Edits change it.
+
+    `after_all` are ALL_DONE, `once` not idempotent; `disconnect` gives policy and overtime.
+    """
+    requests, priorities, disconnect = requests or {}, priorities or {}, disconnect or {}
     edges, problems = compile_edges([TaskEdges(t, p.split()) for t, p in parents.items()])
     assert edges is not None, problems
     tasks = tuple(
@@ -85,6 +103,8 @@ def dag(
             retry,
             priorities.get(task, 0),
             f"run {task}".encode(),
+            task not in set(once),
+            *disconnect.get(task, (OnDisconnect.FENCE, 0)),
         )
         for task in parents
     )
@@ -143,6 +163,18 @@ class Steps:
         """Time passes; then a step."""
         self.now = Now(self.now.wall_us + ms * 1_000, self.now.mono_ms + ms)
         return self.step()
+
+    @property
+    def timers(self) -> list[str]:
+        """What timers are armed, by kind; one for the leases of each agent is always there."""
+        armed = (type(item).__name__ for item in self.shard._book.wheel._payload if item)
+        return sorted(name for name in armed if name != "LeaseDue")
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to do unless something happens."""
+        deadline = self.shard.next_deadline()
+        return not self.timers and (deadline is None or deadline > self.now.mono_ms)
 
     def settle(self) -> None:
         """Steps until no deadline is due."""
@@ -209,6 +241,16 @@ class Views(Steps):
         return [message.attempt_id for message in self.of(CancelMessage)]
 
     @property
+    def extended(self) -> list[str]:
+        """Agents whose attempts the last step let run on."""
+        return [message.agent for message in self.of(LeaseMessage)]
+
+    @property
+    def late(self) -> list[tuple[AttemptState, bool]]:
+        """Late results that the last step recorded: state, and whether it was adopted."""
+        return [(row.state, row.adopted) for row in self.effects.writes.late]
+
+    @property
     def acknowledged(self) -> list[bytes]:
         """Attempts whose results the last step acknowledged."""
         return [message.attempt_id for message in self.of(ResultAckMessage)]
@@ -260,6 +302,13 @@ class ShardBench(Views):
     def cancel(self, run_id: bytes = b"", reason: str = "no longer wanted") -> AppliedRow:
         return self.command(self.cancelling(run_id, reason))
 
+    def deciding(self, task: str, *, approved: bool, reason: str = "looked") -> DecideApproval:
+        key = DagKey("acme", "etl")
+        return DecideApproval(next(self.serials), key, self.run_id, task, approved, reason)
+
+    def decide(self, task: str, *, approved: bool, reason: str = "looked") -> AppliedRow:
+        return self.command(self.deciding(task, approved=approved, reason=reason))
+
     def pause(self, *, paused: bool = True, name: str = "etl") -> AppliedRow:
         return self.command(PauseDag(0, DagKey("acme", name), paused, "maintenance"))
 
@@ -296,6 +345,15 @@ class ShardBench(Views):
     def gone(self, agent: str = "ant") -> None:
         self.fleet.disconnect(agent)
         self.step(AgentGone(agent))
+
+    def beat(self, agent: str = "ant", incarnation: bytes = b"") -> Effects:
+        return self.step(Beat(agent, incarnation or self.fleet.room(agent).incarnation))
+
+    def live_on(self, ms: int, *agents: str) -> None:
+        """Time passes, and agents beat at its end."""
+        self.wait(ms)
+        for agent in agents or ("ant",):
+            self.beat(agent)
 
     def room(self) -> Effects:
         return self.step()

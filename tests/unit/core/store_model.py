@@ -16,6 +16,7 @@ from controlplane.core.effects import (
     DagRow,
     DoneRow,
     InstantRow,
+    LateRow,
     LiveRow,
     RunChangeRow,
     RunRow,
@@ -25,6 +26,7 @@ from controlplane.core.effects import (
     StartedRow,
     VersionUseRow,
     WaitGoneRow,
+    WaitKind,
     WaitRow,
     Writes,
 )
@@ -37,7 +39,7 @@ from controlplane.core.events import (
     ScheduleRecord,
     WaitRecord,
 )
-from controlplane.core.run.derive import derive, own_state
+from controlplane.core.run.derive import derive, own_state, waiting_state
 from controlplane.core.states import AttemptState, RunState, TaskState
 from controlplane.core.types import DagKey, DagVersion
 
@@ -59,6 +61,7 @@ class StoreModel:
         self.started: dict[Instance, int] = {}
         self.numbers: dict[bytes, int] = {}
         self.history: list[DoneRow] = []
+        self.late: dict[bytes, LateRow] = {}
         self.waits: dict[Instance, WaitRow] = {}
         self.applied: dict[int, AppliedRow] = {}
 
@@ -71,7 +74,8 @@ class StoreModel:
         for row in writes.run_changes:
             if row.state.final:
                 assert row.run in self.sealed, row
-                assert not any(run == row.run for run, _ in (*self.live, *self.waits)), row
+                assert not any(run == row.run for run, _ in self.live), row
+                assert not self.waiting(row.run), row
 
     def _take_dags(self, row: DagRow) -> None:
         before = self.dags.get(DagKey(row.tenant, row.dag))
@@ -109,6 +113,13 @@ class StoreModel:
         self.started.pop((row.run, row.task), None)
         self.history.append(row)
 
+    def _take_late(self, row: LateRow) -> None:
+        """The first late row of an attempt counts; its end stays as it was recorded."""
+        ends = [done.state for done in self.history if done.attempt_id == row.attempt_id]
+        assert ends in ([AttemptState.LOST], [AttemptState.UNKNOWN]), row
+        assert row.run not in self.sealed, row
+        self.late.setdefault(row.attempt_id, row)
+
     def _take_live(self, row: LiveRow) -> None:
         assert row.attempt_id not in self.numbers, "an id is used once"
         assert row.run not in self.sealed
@@ -120,7 +131,7 @@ class StoreModel:
             self.started[row.run, row.task] = row.started_us
 
     def _take_waits_gone(self, row: WaitGoneRow) -> None:
-        del self.waits[row.run, row.task]
+        assert self.waits.pop((row.run, row.task)).kind is row.kind
 
     def _take_waits(self, row: WaitRow) -> None:
         _insert(self.waits, (row.run, row.task), row)
@@ -138,13 +149,25 @@ class StoreModel:
         for row in self.history:
             if row.run == run:
                 number = self.numbers[row.attempt_id]
-                states[row.task] = own_state(version, row.task, number, row.state)
-        states.update((task, TaskState.BACKOFF) for owner, task in self.waits if owner == run)
+                states[row.task] = own_state(version, row.task, number, self.end_of(row))
+        for (owner, task), wait in self.waits.items():
+            if owner == run:
+                states[task] = waiting_state(wait.kind)
         for owner, task in self.live:
             if owner == run:
                 started = (run, task) in self.started
                 states[task] = TaskState.RUNNING if started else TaskState.ASSIGNED
         return states
+
+    def end_of(self, row: DoneRow) -> AttemptState:
+        """How an attempt ended, for its task: a late success that was adopted counts."""
+        late = self.late.get(row.attempt_id)
+        return AttemptState.SUCCEEDED if late is not None and late.adopted else row.state
+
+    def waiting(self, run: int) -> list[WaitRow]:
+        """What waits in a run; marks stay for ever."""
+        rows = [row for (owner, _), row in self.waits.items() if owner == run]
+        return [row for row in rows if row.kind is not WaitKind.MARK]
 
     def derived(self, run: int) -> bytearray:
         """The states of all task instances of a run, as the query service would show them."""
@@ -165,7 +188,9 @@ class StoreModel:
             runs=tuple(self._run_record(row) for row in open_runs.values()),
             live=tuple(self._live_record(row) for row in self.live.values()),
             ended=tuple(self._end_records(open_runs)),
-            waits=tuple(WaitRecord(*row[1:]) for row in self.waits.values()),
+            waits=tuple(
+                WaitRecord(*row[1:]) for row in self.waits.values() if row.run in open_runs
+            ),
         )
 
     def _run_record(self, row: RunRow) -> RunRecord:
@@ -196,8 +221,9 @@ class StoreModel:
                 row.task,
                 0,
                 self.numbers[row.attempt_id],
-                int(row.state),
+                int(self.end_of(row)),
                 row.finished_us,
+                row.attempt_id,
             )
             for row in last.values()
         ]

@@ -33,6 +33,6 @@ def test_ends_are_written_before_new_attempts_and_runs_before_their_changes():
 
 
 def test_numbers_are_stored_and_never_change():
-    assert [int(kind) for kind in WaitKind] == [1]
+    assert [int(kind) for kind in WaitKind] == [1, 2, 4]
     assert [int(outcome) for outcome in InstantOutcome] == [1, 2, 3]
     assert [int(outcome) for outcome in CommandOutcome] == [1, 2, 3, 4, 5]

@@ -94,8 +94,8 @@ def test_any_other_change_is_our_bug():
 
 def test_numbers_are_stored_and_never_change():
     assert [int(state) for state in RunState] == [2, 3, 4, 5, 6, 7, 8]
-    assert [int(state) for state in TaskState] == list(range(1, 10))
-    assert [int(state) for state in AttemptState] == list(range(1, 9))
+    assert [int(state) for state in TaskState] == list(range(1, 11))
+    assert [int(state) for state in AttemptState] == list(range(1, 10))
 
 
 def test_the_page_of_states_is_current():

@@ -223,3 +223,15 @@ def test_a_search_among_many_equals_compares_only_a_few():
     fleet.charge(0, tightest, b"life", cores(0, 4))
     fleet.charge(0, tightest, b"life", cores(0.5, 0))
     assert placed(fleet, cores(3)) == "a0", "the tightest of the level lies behind the candidates"
+
+
+def test_the_shards_with_attempts_of_an_incarnation_are_known():
+    fleet = fleet_of(ant=cores(4))
+    assert fleet.charged_shards("ant", b"life") == ()
+    for shard, life in ((0, b"life"), (3, b"life"), (5, b"past")):
+        fleet.charge(shard, "ant", life, cores(1))
+    assert sorted(fleet.charged_shards("ant", b"life")) == [0, 3]
+    assert fleet.charged_shards("ant", b"past") == (5,)
+    fleet.discharge(3, "ant", b"life", cores(1))
+    assert fleet.charged_shards("ant", b"life") == (0,)
+    assert fleet.charged_shards("bee", b"life") == ()

@@ -132,7 +132,7 @@ def test_restored_states_count_what_is_open_pending_and_failed():
     )
     assert (walk.run.open_tasks, walk.run.failed) == (3, 0)
     assert list(walk.run.pending) == [0, 0, 1, 1]
-    assert walk.named(walk.run.ready_tasks()) == ["b"]
+    assert walk.named(walk.run.tasks_in(TaskState.READY)) == ["b"]
     assert walk.succeed("b") == ["c"]
 
 

@@ -6,9 +6,11 @@ import pytest
 
 from controlplane.core.effects import AssignMessage, WaitKind
 from controlplane.core.events import Finished, Rejected, Started
-from controlplane.core.shard.attempts import REFUSAL_PAUSE_MS, STARTED_AFTER_MS, UNASKED
+from controlplane.core.shard.admission import REFUSAL_PAUSE_MS
+from controlplane.core.shard.attempts import STARTED_AFTER_MS
+from controlplane.core.shard.outcomes import UNASKED
 from controlplane.core.states import AttemptState, RunState
-from tests.unit.core.bench import ShardBench, cores, dag, finished, retries
+from tests.unit.core.bench import LOST_MS, ShardBench, cores, dag, finished, retries
 
 
 def running(parents=None, **options):
@@ -116,13 +118,13 @@ def test_room_that_a_shard_frees_goes_to_an_older_task_of_another_shard():
     one.wait(5)
     one.finish("a")
     assert one.assigned == []
-    assert one.shard.next_deadline() is None, "it waits for the other"
+    assert one.at_rest, "it waits for the other"
     assert two.shard.next_deadline() == two.now.mono_ms
     two.settle()
     assert two.assigned == ["c"]
     assert one.shard.next_deadline() == one.now.mono_ms
     one.settle()
-    assert (one.assigned, one.shard.next_deadline()) == ([], None)
+    assert (one.assigned, one.at_rest) == ([], True)
     two.finish("c")
     one.settle()
     assert one.assigned == ["b"]
@@ -175,7 +177,8 @@ def test_three_shards_that_wait_for_each_other_come_to_rest():
     one.settle()
     two.settle()
     assert (one.assigned, two.assigned) == ([], [])
-    assert {shard.shard.next_deadline() for shard in (one, two)} == {None}
+    assert one.at_rest
+    assert two.at_rest
     three.settle()
     assert three.assigned == ["low"]
 
@@ -596,16 +599,19 @@ def test_an_attempt_of_another_incarnation_is_stopped_too_when_its_run_is():
 
 def test_an_agent_whose_attempts_have_ended_leaves_no_trace():
     bench = running({"a": "", "b": ""})
+    leases = bench.shard._attempts._leases
     bench.finish("a")
-    assert len(bench.shard._book.attempts_of["ant"]) == 1
+    assert len(leases.attempts_of("ant")) == 1
     bench.finish("b")
-    assert bench.shard._book.attempts_of == {}
+    assert leases.attempts_of("ant") == []
+    bench.wait(LOST_MS + 1)
+    assert bench.shard.next_deadline() is None
 
 
 def test_attempts_of_an_agent_that_is_gone_stay_live():
     bench = running({"a": "", "b": "a"})
     bench.gone()
-    bench.wait(3_600_000)
+    bench.wait(LOST_MS)
     assert bench.tasks() == {"a": "ASSIGNED", "b": "WAITING"}
     bench.finish("a")
     assert bench.tasks() == {"a": "SUCCEEDED", "b": "READY"}

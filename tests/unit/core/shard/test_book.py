@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from controlplane.core.effects import WaitKind
 from controlplane.core.fleet.placement import Fleet
 from controlplane.core.shard.book import Book, DagHead
 from controlplane.core.states import RunState
@@ -49,11 +50,11 @@ def test_a_wait_that_was_stored_is_deleted_and_one_that_was_not_leaves_no_trace(
     book = bench.shard._book
     book.begin(bench.now)
     book.add_wait(row._replace(task=1))
-    book.drop_wait(run, 1)
-    book.drop_wait(run, 0)
+    book.drop_wait(run, 1, WaitKind.BACKOFF)
+    book.drop_wait(run, 0, WaitKind.APPROVAL)
     writes = book.close().writes
     assert writes.waits == []
-    assert [gone.task for gone in writes.waits_gone] == [0]
+    assert [(gone.task, gone.kind) for gone in writes.waits_gone] == [(0, WaitKind.APPROVAL)]
 
 
 def test_a_final_run_is_forgotten():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from controlplane.core.effects import AssignMessage
-from controlplane.core.shard.attempts import REFUSAL_PAUSE_MS
+from controlplane.core.shard.admission import REFUSAL_PAUSE_MS
+from controlplane.core.shard.attempts import STARTED_AFTER_MS
 from controlplane.core.states import RunState
 from controlplane.core.time.deadlines import Now
 from tests.unit.core.bench import ShardBench, cores, dag, retries
@@ -127,7 +128,7 @@ def test_a_refusal_before_a_live_attempt_is_history():
 def test_a_start_that_was_stored_is_known_and_one_that_was_not_is_told_again():
     bench = running({"a": "", "b": ""})
     bench.started("a")
-    bench.wait(1_000)
+    bench.wait(STARTED_AFTER_MS)
     bench.started("b")
     bench.recover()
     assert bench.tasks() == {"a": "RUNNING", "b": "ASSIGNED"}

@@ -11,7 +11,7 @@ from controlplane.core.shard.queue import NO_WANT, ShapeWant
 from controlplane.core.shard.shard import ATTEMPT_IDS_KEPT, RUN_KEYS_KEPT, TOP_UP
 from controlplane.core.states import RUN_TRANSITIONS, TASK_TRANSITIONS, AttemptState, RunState
 from controlplane.core.time.deadlines import Now
-from tests.unit.core.bench import ShardBench, cores, dag, retries
+from tests.unit.core.bench import LOST_MS, ShardBench, cores, dag, retries
 
 
 def test_ids_are_asked_for_in_blocks():
@@ -37,13 +37,13 @@ def test_when_attempt_ids_run_out_the_shard_wants_the_next_step_at_once():
     del bench.offer
     bench.settle()
     assert bench.assigned == ["c"]
-    assert bench.shard.next_deadline() is None
+    assert bench.at_rest
 
 
 def test_an_idle_shard_has_no_deadline():
     bench = ShardBench()
     bench.agent()
-    bench.start(dag({"a": ""}))
+    bench.apply(dag({"a": ""}))
     assert bench.shard.next_deadline() is None
 
 
@@ -121,7 +121,7 @@ def test_a_shard_with_parked_tasks_looks_again_when_room_grew_after_its_step():
     assert two.assigned == []
     assert two.shard.next_deadline() is None
     one.finish("a")
-    assert one.shard.next_deadline() is None, "it has nothing that waits"
+    assert one.at_rest, "it has nothing that waits"
     assert two.shard.next_deadline() == two.now.mono_ms
     two.settle()
     assert two.assigned == ["b"]
@@ -219,3 +219,19 @@ def _ends_of_every_kind():
     bench.started("a")
     bench.step(bench.result("a", AttemptState.LOST))
     bench.fail("a")
+    _doubts_of_every_kind()
+
+
+def _doubts_of_every_kind():
+    bench = ShardBench()
+    bench.agent()
+    names = ["approved", "rejected", "late", "stopped", "again"]
+    bench.start(dag(dict.fromkeys(names, ""), once=names[:4], requests={"again": cores(0)}))
+    reports = [bench.result(task) for task in names]
+    bench.started("approved")
+    bench.gone()
+    bench.wait(LOST_MS + 1)
+    bench.decide("approved", approved=True)
+    bench.decide("rejected", approved=False)
+    bench.step(reports[2], reports[4])
+    bench.cancel()
