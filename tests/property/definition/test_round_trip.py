@@ -8,7 +8,14 @@ from mainspring.definition import dump_yaml, load
 from mainspring.definition.json_source import json_documents
 from mainspring.definition.problems import SourceError
 from mainspring.definition.yaml_source import yaml_documents
-from mainspring.v1.dag_pb2 import TRIGGER_RULE_ALL_DONE, DagSpec, TaskSpec
+from mainspring.v1.dag_pb2 import (
+    ON_DISCONNECT_CONTINUE,
+    ON_DISCONNECT_FENCE,
+    ON_DISCONNECT_RETRY,
+    TRIGGER_RULE_ALL_DONE,
+    DagSpec,
+    TaskSpec,
+)
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,8}", fullmatch=True)
 CHARACTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")) | st.sampled_from(
@@ -33,7 +40,18 @@ def tasks(draw: st.DrawFn) -> TaskSpec:
         task.retry.max_attempts = draw(st.integers(1, 1_000))
         task.retry.jitter = draw(st.floats(0, 1))
         task.timeout.FromNanoseconds(draw(NANOS))
+    if draw(st.booleans()):
+        _disconnected(draw, task)
     return task
+
+
+def _disconnected(draw: st.DrawFn, task: TaskSpec) -> None:
+    task.on_disconnect = draw(st.sampled_from([ON_DISCONNECT_CONTINUE, ON_DISCONNECT_RETRY]))
+    task.idempotent = task.on_disconnect == ON_DISCONNECT_RETRY or draw(st.booleans())
+    if draw(st.booleans()):
+        task.disconnect_limit.FromMilliseconds(draw(st.integers(1, 30 * 86_400_000)))
+    else:
+        task.on_disconnect = ON_DISCONNECT_FENCE
 
 
 @st.composite

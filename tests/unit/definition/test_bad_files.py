@@ -9,6 +9,10 @@ TASK = "dag: a\ntasks:\n  - task: t\n    process: {argv: [x]}\n"
 DURATION_HINT = '(write it as "500ms", "90s", "5m", "1h30m" or a number of seconds)'
 SIZE_HINT = '(write it as "512MiB", "2GB" or a whole number of bytes)'
 ID_HINT = "(use letters, digits, '.', '_' and '-', first a letter or digit)"
+LIMIT_PROBLEM = (
+    "has no meaning without `on_disconnect: continue` or `retry` (fence, the default, ends an "
+    "attempt with its attempt lease: remove this key, or choose one of the two)"
+)
 WORK = "tasks:\n  - {task: t, process: {argv: [x]}}\n"
 
 BAD: dict[str, tuple[str | bytes, list[str]]] = {
@@ -365,6 +369,62 @@ BAD: dict[str, tuple[str | bytes, list[str]]] = {
     "not_utf8": (
         b"dag: \xc3\xa9\xff\n",
         ["f.yaml:1:7: not valid UTF-8: byte 0xFF (save the file as UTF-8)"],
+    ),
+    "flag_word": (
+        TASK + "    idempotent: no\n",
+        ["f.yaml:5:17: tasks[0].idempotent: expected true or false, found 'no' (write false)"],
+    ),
+    "flag_quoted": (
+        TASK + '    idempotent: "true"\n',
+        [
+            (
+                "f.yaml:5:17: tasks[0].idempotent: expected true or false, found a quoted text "
+                "(remove the quotes)"
+            )
+        ],
+    ),
+    "flag_number": (
+        TASK + "    idempotent: 1\n",
+        ["f.yaml:5:17: tasks[0].idempotent: expected true or false, found '1'"],
+    ),
+    "flag_list": (
+        TASK + "    idempotent: [true]\n",
+        ["f.yaml:5:17: tasks[0].idempotent: expected true or false, found a list"],
+    ),
+    "limit_without_policy": (
+        TASK + "    disconnect_limit: 30m\n",
+        ["f.yaml:5:23: tasks[0].disconnect_limit: " + LIMIT_PROBLEM],
+    ),
+    "limit_of_fence": (
+        TASK + "    disconnect_limit: 30m\n    on_disconnect: fence\n",
+        ["f.yaml:5:23: tasks[0].disconnect_limit: " + LIMIT_PROBLEM],
+    ),
+    "limit_of_unknown_policy": (
+        TASK + "    disconnect_limit: 30m\n    on_disconnect: fenced\n",
+        [
+            (
+                "f.yaml:6:20: tasks[0].on_disconnect: expected fence or continue or retry, "
+                "found 'fenced' (did you mean 'fence'?)"
+            )
+        ],
+    ),
+    "limit_too_short": (
+        TASK + "    on_disconnect: retry\n    disconnect_limit: 0\n",
+        ["f.yaml:6:23: tasks[0].disconnect_limit: must be at least 1ms, found 0s"],
+    ),
+    "limit_too_long": (
+        TASK + "    on_disconnect: continue\n    disconnect_limit: 31d\n",
+        ["f.yaml:6:23: tasks[0].disconnect_limit: must be at most 30d, found 31d"],
+    ),
+    "retry_without_idempotence": (
+        TASK + "    on_disconnect: retry\n    idempotent: false\n",
+        [
+            (
+                "f.yaml:5:20: tasks[0].on_disconnect: retry may have two attempts alive "
+                "together, and the task is not idempotent (choose fence or continue, or remove "
+                "`idempotent: false`)"
+            )
+        ],
     ),
     "null_number": (
         "dag: a\nmax_active_runs: ~\n" + WORK,

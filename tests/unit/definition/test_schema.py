@@ -31,6 +31,12 @@ def test_every_key_is_described() -> None:
         "minimum": -1_000,
         "maximum": 1_000,
     }
+    assert task["properties"]["idempotent"]["type"] == "boolean"
+    limited, repeated = task["allOf"]
+    assert limited["if"] == {"required": ["disconnect_limit"]}
+    assert limited["then"]["required"] == ["on_disconnect"]
+    assert repeated["if"]["properties"] == {"on_disconnect": {"const": "retry"}}
+    assert repeated["then"] == {"properties": {"idempotent": {"enum": [True]}}}
     schedule = schema.dag_schema()["properties"]["schedules"]["items"]
     assert schedule["oneOf"] == [{"required": ["cron"]}, {"required": ["interval"]}]
 

@@ -38,6 +38,9 @@ tasks:
       max_attempts: 3
       initial_backoff: 1m30s
     timeout: 1h
+    idempotent: false
+    on_disconnect: continue
+    disconnect_limit: 30m
   - task: check
     depends_on: [fetch]
     trigger_rule: all_done

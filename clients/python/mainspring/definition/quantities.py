@@ -11,7 +11,9 @@ import re
 from decimal import Decimal
 from functools import lru_cache
 
+NANOS_PER_MILLISECOND = 1_000_000
 NANOS_PER_SECOND = 1_000_000_000
+NANOS_PER_DAY = 86_400 * NANOS_PER_SECOND
 # The longest duration of the wire format, about 10,000 years.
 MAX_DURATION_NS = 315_576_000_000 * NANOS_PER_SECOND
 # A quantity needs no more characters; longer ones are not even parsed.
@@ -33,11 +35,11 @@ _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _NOT_FINITE = re.compile(r"[-+]?\.?(?:inf|infinity|nan)", re.IGNORECASE)
 
 _UNIT_NS = {
-    "d": 86_400 * NANOS_PER_SECOND,
+    "d": NANOS_PER_DAY,
     "h": 3_600 * NANOS_PER_SECOND,
     "m": 60 * NANOS_PER_SECOND,
     "s": NANOS_PER_SECOND,
-    "ms": 1_000_000,
+    "ms": NANOS_PER_MILLISECOND,
     "": NANOS_PER_SECOND,
 }
 _PREFIXES = "kmgtp"

@@ -9,7 +9,7 @@ know source formats, nor the rules that need the whole DAG.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from typing import Any
@@ -31,8 +31,10 @@ from mainspring.definition.quantities import (
 from mainspring.definition.tables import (
     DAG,
     Choice,
+    Flag,
     Kind,
     ListOf,
+    Pairing,
     Real,
     Section,
     Size,
@@ -61,7 +63,7 @@ def _section(report: Report, section: Section, node: Node, message: Message, pat
         report.add(path, node.offset, f"{section.what} must be a mapping, found {described(node)}")
         return
     steps = _steps(section)
-    present: set[str] = set()
+    present: dict[str, Node] = {}
     for key_node, value in node.pairs:
         name = _key_name(report, key_node, path)
         if name is None:
@@ -74,9 +76,11 @@ def _section(report: Report, section: Section, node: Node, message: Message, pat
         if name in present:
             report.add((path, field), key_node.offset, f"key {name!r} is given twice")
         else:
-            present.add(name)
+            present[name] = value
             read(report, kind, value, message, field, (path, field))
     _check_presence(report, section, node, present, path)
+    for pairing in section.pairings:
+        _check_pairing(report, section, pairing, present, path)
 
 
 @cache
@@ -86,7 +90,7 @@ def _steps(section: Section) -> dict[str, tuple[Callable[..., None], Kind, str]]
 
 
 def _check_presence(
-    report: Report, section: Section, node: Mapping, present: set[str], path: Path
+    report: Report, section: Section, node: Mapping, present: Container[str], path: Path
 ) -> None:
     for name in section.required:
         if name not in present:
@@ -97,6 +101,27 @@ def _check_presence(
         names = " or ".join(repr(name) for name in section.exactly_one)
         message = f"{section.what} has exactly one of {names}"
         report.add(path, node.offset, message, "both are given" if chosen else "none is given")
+
+
+def _check_pairing(
+    report: Report, section: Section, pairing: Pairing, present: dict[str, Node], path: Path
+) -> None:
+    given = present.get(pairing.key)
+    if given is None or (pairing.word and _word(given) != pairing.word):
+        return
+    other = present.get(pairing.other)
+    if other is None and pairing.optional:
+        return
+    # What is none of the known words has its own problem.
+    kind = section.by_name[pairing.other].kind
+    known = kind.values if isinstance(kind, Choice) else _FLAG_WORDS
+    if other is None or (_word(other) in known and _word(other) not in pairing.words):
+        field = section.by_name[pairing.key].api_field
+        report.add((path, field), given.offset, pairing.message, pairing.hint)
+
+
+def _word(node: Node) -> str:
+    return node.text if isinstance(node, Scalar) else ""
 
 
 def _key_name(report: Report, node: Node, path: Path) -> str | None:
@@ -133,8 +158,8 @@ def _unknown_key(report: Report, name: str, known: Iterable[str], offset: int, p
     report.add(field, offset, f"unknown key {shown(name)}", hint)
 
 
-def _wrong_type(report: Report, path: Path, node: Node, expected: str) -> None:
-    report.add(path, node.offset, f"expected {expected}, found {described(node)}")
+def _wrong_type(report: Report, path: Path, node: Node, expected: str, hint: str = "") -> None:
+    report.add(path, node.offset, f"expected {expected}, found {described(node)}", hint)
 
 
 def _read_text(report: Report, kind: Text, node: Node, path: Path) -> str | None:
@@ -225,6 +250,9 @@ def _span(report: Report, kind: Span, node: Node, message: Message, field: str, 
     if nanos < kind.minimum_ns:
         text = f"must be at least {format_duration(kind.minimum_ns)}"
         report.add(path, node.offset, f"{text}, found {format_duration(nanos)}")
+    elif nanos > kind.maximum_ns:
+        text = f"must be at most {format_duration(kind.maximum_ns)}"
+        report.add(path, node.offset, f"{text}, found {format_duration(nanos)}")
     duration = getattr(message, field)
     duration.SetInParent()
     duration.seconds, duration.nanos = divmod(nanos, NANOS_PER_SECOND)
@@ -252,6 +280,26 @@ def _choice(
         report.add(path, node.offset, f"expected {names}, found {shown(node.text)}", hint)
     else:
         setattr(message, field, kind.values[node.text])
+
+
+_FLAG_WORDS = {"true": True, "false": False}
+_OTHER_FLAG_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+
+def _flag(
+    report: Report, _kind: Flag, node: Node, message: Message, field: str, path: Path
+) -> None:
+    if not isinstance(node, Scalar):
+        _wrong_type(report, path, node, "true or false")
+        return
+    known = node.text in _FLAG_WORDS
+    if known and node.plain:
+        setattr(message, field, _FLAG_WORDS[node.text])
+        return
+    word = node.text.lower()
+    meant = _OTHER_FLAG_WORDS.get(word, word)
+    hint = f"write {meant}" if meant in _FLAG_WORDS else ""
+    _wrong_type(report, path, node, "true or false", "remove the quotes" if known else hint)
 
 
 def _text_map(
@@ -320,6 +368,7 @@ _READERS: dict[type[Kind], Callable[..., None]] = {
     Span: _span,
     Size: _size,
     Choice: _choice,
+    Flag: _flag,
     TextMap: _text_map,
     ListOf: _list,
     Section: _subsection,

@@ -16,9 +16,11 @@ from mainspring.definition.quantities import DURATION_PATTERN, SIZE_PATTERN
 from mainspring.definition.tables import (
     DAG,
     Choice,
+    Flag,
     Key,
     Kind,
     ListOf,
+    Pairing,
     Real,
     Section,
     Size,
@@ -55,7 +57,21 @@ def _section(section: Section) -> Schema:
         schema["required"] = list(section.required)
     if section.exactly_one:
         schema["oneOf"] = [{"required": [name]} for name in section.exactly_one]
+    if section.pairings:
+        schema["allOf"] = [_pairing(section, each) for each in section.pairings]
     return schema
+
+
+def _pairing(section: Section, pairing: Pairing) -> Schema:
+    given: Schema = {"required": [pairing.key]}
+    if pairing.word:
+        given["properties"] = {pairing.key: {"const": pairing.word}}
+    flag = isinstance(section.by_name[pairing.other].kind, Flag)
+    values = [word == "true" for word in pairing.words] if flag else list(pairing.words)
+    wanted: Schema = {"properties": {pairing.other: {"enum": values}}}
+    if not pairing.optional:
+        wanted["required"] = [pairing.other]
+    return {"if": given, "then": wanted}
 
 
 def _described(key: Key) -> Schema:
@@ -92,6 +108,10 @@ def _choice(kind: Choice) -> Schema:
     return {"enum": list(kind.values)}
 
 
+def _flag(_kind: Flag) -> Schema:
+    return {"type": "boolean"}
+
+
 def _text_map(kind: TextMap) -> Schema:
     return {
         "type": "object",
@@ -119,6 +139,7 @@ _SCHEMAS: dict[type[Kind], Callable[[Any], Schema]] = {
     Span: _span,
     Size: _size,
     Choice: _choice,
+    Flag: _flag,
     TextMap: _text_map,
     ListOf: _list,
     Section: _section,

@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
-from mainspring.definition.quantities import MAX_DURATION_NS, NANOS_PER_SECOND
+from mainspring.definition.quantities import (
+    MAX_DURATION_NS,
+    NANOS_PER_DAY,
+    NANOS_PER_MILLISECOND,
+    NANOS_PER_SECOND,
+)
 from mainspring.v1 import dag_pb2
 
 MAX_INT32 = 2**31 - 1
@@ -68,6 +73,11 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false."""
+
+
+@dataclass(frozen=True, slots=True)
 class TextMap:
     """A mapping of texts."""
 
@@ -85,6 +95,21 @@ class ListOf:
     minimum: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Where `key` is given, as `word` if one is named, `other` holds one of `words`; `optional`:
+    or is not given. `message` and `hint` are for the author who did otherwise.
+    """
+
+    key: str
+    other: str
+    words: tuple[str, ...]
+    message: str
+    hint: str
+    word: str = ""
+    optional: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Section:
     """A mapping with known keys; exactly one of the keys in `exactly_one` is given."""
@@ -92,6 +117,7 @@ class Section:
     what: str
     keys: tuple[Key, ...]
     exactly_one: tuple[str, ...] = ()
+    pairings: tuple[Pairing, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, Key]:
@@ -102,7 +128,7 @@ class Section:
         return tuple(key.name for key in self.keys if key.required)
 
 
-Kind: TypeAlias = Text | Whole | Real | Span | Size | Choice | TextMap | ListOf | Section
+Kind: TypeAlias = Text | Whole | Real | Span | Size | Choice | Flag | TextMap | ListOf | Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +251,49 @@ TASK = Section(
             "priority",
             PRIORITY,
             "Order among ready tasks: higher first. Default: 0.",
+        ),
+        Key(
+            "idempotent",
+            Flag(),
+            "False: where nobody knows how far an attempt got, a person decides whether another "
+            "is started. Default: true.",
+        ),
+        Key(
+            "on_disconnect",
+            Choice(
+                {
+                    "fence": dag_pb2.ON_DISCONNECT_FENCE,
+                    "continue": dag_pb2.ON_DISCONNECT_CONTINUE,
+                    "retry": dag_pb2.ON_DISCONNECT_RETRY,
+                },
+            ),
+            "What becomes of an attempt whose agent is cut off: fence (the default) ends it with "
+            "its attempt lease, continue lets it run on, retry too and starts another beside it.",
+        ),
+        Key(
+            "disconnect_limit",
+            Span(minimum_ns=NANOS_PER_MILLISECOND, maximum_ns=30 * NANOS_PER_DAY),
+            "How long an attempt may run on after its attempt lease, with continue and retry. "
+            "Default: 1h; at most 30d.",
+        ),
+    ),
+    pairings=(
+        Pairing(
+            key="disconnect_limit",
+            other="on_disconnect",
+            words=("continue", "retry"),
+            message="has no meaning without `on_disconnect: continue` or `retry`",
+            hint="fence, the default, ends an attempt with its attempt lease: remove this key, "
+            "or choose one of the two",
+        ),
+        Pairing(
+            key="on_disconnect",
+            word="retry",
+            other="idempotent",
+            words=("true",),
+            optional=True,
+            message="retry may have two attempts alive together, and the task is not idempotent",
+            hint="choose fence or continue, or remove `idempotent: false`",
         ),
     ),
 )

@@ -23,6 +23,7 @@ from mainspring.definition.quantities import NANOS_PER_SECOND, format_duration, 
 from mainspring.definition.tables import (
     DAG,
     Choice,
+    Flag,
     Kind,
     ListOf,
     Real,
@@ -149,6 +150,10 @@ def _choice(page: _Page, kind: Choice, head: str, value: int, _indent: str) -> N
     page.lines.append(f"{head} {word}")
 
 
+def _flag(page: _Page, _kind: Flag, head: str, value: bool, _indent: str) -> None:
+    page.lines.append(f"{head} {'true' if value else 'false'}")
+
+
 def _text_map(page: _Page, kind: TextMap, head: str, value: Any, indent: str) -> None:
     page.lines.append(head)
     for key in sorted(value):
@@ -207,6 +212,7 @@ _WRITERS: dict[type[Kind], Callable[..., None]] = {
     Span: _span,
     Size: _size,
     Choice: _choice,
+    Flag: _flag,
     TextMap: _text_map,
     ListOf: _list,
     Section: _subsection,
