@@ -12,6 +12,7 @@ from typing import NamedTuple
 from controlplane.core.events import (
     ApplyDag,
     CancelRun,
+    DecideApproval,
     Event,
     Finished,
     Inventory,
@@ -40,7 +41,7 @@ class Failure(NamedTuple):
 
 def key_of(event: Event) -> Key | None:
     """What names the source of an event; None: nothing that would say it again is lost with it."""
-    if isinstance(event, ApplyDag | TriggerRun | CancelRun | PauseDag):
+    if isinstance(event, ApplyDag | TriggerRun | CancelRun | PauseDag | DecideApproval):
         return event.command
     if isinstance(event, Finished | Started | Rejected):
         return event.attempt_id

@@ -15,11 +15,15 @@ from controlplane.telemetry.clock import Clock, Ticker
 
 
 class Claim(NamedTuple):
-    """The leadership of a shard in one epoch; `holder` is the random id of its takeover."""
+    """The leadership of a shard in one epoch; `holder` is the random id of its takeover.
+
+    `batch_before`: the last batch of the epoch before, as it was read for the takeover.
+    """
 
     shard: int
     epoch: int
     holder: bytes
+    batch_before: int = 0
 
 
 class LeaderClock(Clock, Ticker, Protocol):
@@ -27,10 +31,17 @@ class LeaderClock(Clock, Ticker, Protocol):
 
 
 class Batches(Protocol):
-    """The number of the last batch that is known to be committed."""
+    """The last batch that is known to be committed."""
 
     @property
-    def batch(self) -> int: ...
+    def batch(self) -> int:
+        """Its number; 0: none of this epoch."""
+        ...
+
+    @property
+    def sent_ms(self) -> int:
+        """When the last fence that passed was sent, on the monotonic clock."""
+        ...
 
 
 class Speaker(Protocol):
@@ -49,10 +60,13 @@ class Speaker(Protocol):
         messages: Sequence[Message],
         sessions: Mapping[str, Source],
         received_us: int,
+        decided_ms: int,
     ) -> None:
         """Hands messages to the sessions that the shard knows its agents by.
 
-        `received_us`: when the oldest result that led to them arrived; 0: none did.
+        `received_us`: when the oldest result that led to them arrived; 0: none did. `decided_ms`:
+        the monotonic time that the core was told when it decided them; attempt leases count from
+        a heartbeat that was received no later.
         """
 
     def stepped(self, shard: int, want: Want) -> None:

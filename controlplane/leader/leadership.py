@@ -83,7 +83,7 @@ class Leadership:
         self.shard = shard
         self.key = key
         self._around = around
-        self._patience = Patience(around.times)
+        self._patience = Patience(around.times, around.entropy.holder())
         self._aside: frozenset[Key] = frozenset()
         self._committer: Committer | None = None
         self._inbox: Inbox | None = None
@@ -145,7 +145,7 @@ class Leadership:
         stored = await compiled_rows(rows)
         try:
             now = around.clock.now()
-            core = Shard(self.shard, around.fleet, now)
+            core = Shard(self.shard, around.fleet, now, around.times.leases)
             core.recover(stored, now)
             _log.info("recovered", shard=claim.shard, epoch=claim.epoch, runs=core.live_runs)
             return await self._lead(claim, core, sent_ms, before)
@@ -221,7 +221,7 @@ class Leadership:
             else:
                 self._patience.reset()
                 _log.info("taken_over", shard=self.shard, epoch=epoch)
-                return Claim(self.shard, epoch, holder), sent_ms
+                return Claim(self.shard, epoch, holder, state.batch), sent_ms
 
     async def _read_rows(self) -> RecoveredRows:
         while True:

@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from controlplane.codec.errors import CodecError
-from controlplane.core.effects import Effects
+from controlplane.core.effects import Effects, Writes
 from controlplane.core.events import AgentGone, Event, Inventory
 from controlplane.core.shard.queue import Want
 from controlplane.core.time.deadlines import Now
@@ -180,14 +180,16 @@ class LeaderLoop:
         """Steps 2 to 6."""
         await self._provide(deliveries)
         events = self._handled(deliveries)
+        decided = now or self._clock.now()
         try:
-            effects = self._core.step(events, now or self._clock.now())
+            effects = self._core.step(events, decided)
             await self._commit(effects)
         except (BatchRefused, *OUR_BUGS) as error:
             reason = f"{type(error).__name__}: {error}"
             _log.exception("batch_failed", **self._names, events=len(events), reason=reason)
             return Failure(tuple(events), reason, alone=False)
-        self._speak(effects, deliveries, len(events))
+        self._count(effects.writes, len(events))
+        self._speak(effects, deliveries, decided)
         return None
 
     async def _provide(self, deliveries: Sequence[Delivery]) -> None:
@@ -245,8 +247,8 @@ class LeaderLoop:
         while effects.messages and not committer.may_speak:
             await committer.fence()
 
-    def _speak(self, effects: Effects, deliveries: Iterable[Delivery], events: int) -> None:
-        """Step 6."""
+    def _speak(self, effects: Effects, deliveries: Iterable[Delivery], decided: Now) -> None:
+        """Step 6, in the same turn of the event loop as the last look at the fence's age."""
         writes = effects.writes
         self._news.publish(writes)
         if writes.applied:
@@ -259,8 +261,11 @@ class LeaderLoop:
                 effects.messages,
                 self._sessions,
                 min(arrived, default=0),
+                decided.mono_ms,
             )
         self._speaker.stepped(self.claim.shard, self._core.want)
+
+    def _count(self, writes: Writes, events: int) -> None:
         if writes:
             self._stats.count("batches")
             self._stats.count("batch_events", events)

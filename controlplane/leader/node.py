@@ -43,7 +43,16 @@ class LeadingNode:
         self.fleet = Fleet()
         self.leaderships = Leaderships()
         self.news = RunNews()
-        self.hub = SessionHub(me.node, self.fleet, Roster(agents), clock, stats)
+        times = times or LeaderTimes.of_leader_lease(settings.lease_ttl_ms)
+        self.hub = SessionHub(
+            me.node,
+            self.fleet,
+            Roster(agents, entropy.holder()),
+            clock,
+            stats,
+            heartbeat_ms=times.heartbeat_ms,
+            attempt_lease_ms=times.attempt_lease_ms,
+        )
         self.sessions = AgentSessions(self.hub, clock, stats)
         self.coordination = NodeCoordination(settings, me, shards=shards, listener=self.leaderships)
         self._around = Surroundings(
@@ -56,7 +65,7 @@ class LeadingNode:
             clock,
             entropy,
             stats,
-            times or LeaderTimes(lease_ttl_ms=settings.lease_ttl_ms),
+            times,
             self.news,
         )
         self.coordination.membership.add_listener(self._tell_peers)

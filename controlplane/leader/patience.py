@@ -1,7 +1,7 @@
 """Pauses between two tries of what failed for want of the store.
 
-Decides how long; promises that a shard that is given up is not held by a store that does not
-answer. Does not know what is tried.
+Promises that a shard that is given up is not held by a store that does not answer. Does not know
+what is tried.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from controlplane.leader.times import LeaderTimes
+from controlplane.telemetry.pauses import Pauses
 
 
 class GivenUp(Exception):  # noqa: N818  (the name says what is so; it is used as a state)
@@ -16,12 +17,11 @@ class GivenUp(Exception):  # noqa: N818  (the name says what is so; it is used a
 
 
 class Patience:
-    """Pauses that double; `give_up` ends them all."""
+    """Pauses that grow, drawn from a seed; `give_up` ends them all."""
 
-    def __init__(self, times: LeaderTimes) -> None:
-        self._times = times
+    def __init__(self, times: LeaderTimes, seed: bytes) -> None:
         self._stopping = asyncio.Event()
-        self._next_ms = times.retry_min_ms
+        self._pauses = Pauses(seed, times.retry_min_ms, times.retry_max_ms)
 
     @property
     def over(self) -> bool:
@@ -33,15 +33,13 @@ class Patience:
         self._stopping.set()
 
     def reset(self) -> None:
-        """Something worked: the next pause is the shortest again."""
-        self._next_ms = self._times.retry_min_ms
+        """Something worked: the next pause is a short one again."""
+        self._pauses.reset()
 
     async def pause(self) -> None:
         """Waits before the next try; raises GivenUp when there shall be none."""
-        pause_ms = self._next_ms
-        self._next_ms = min(2 * pause_ms, self._times.retry_max_ms)
         try:
-            async with asyncio.timeout(pause_ms / 1_000):
+            async with asyncio.timeout(self._pauses.next_s()):
                 await self._stopping.wait()
         except TimeoutError:
             return

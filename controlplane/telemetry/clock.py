@@ -48,10 +48,13 @@ class Entropy(Protocol):
 
 
 class SystemClock:
-    """The clocks of the machine."""
+    """The clocks of the machine. The monotonic one goes on while the machine is suspended: what a
+    fence allowed before that must be over afterwards.
+    """
 
     def now(self) -> Now:
-        return Now(time.time_ns() // 1_000, time.monotonic_ns() // 1_000_000)
+        boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return Now(time.time_ns() // 1_000, boot_ns // 1_000_000)
 
     def ticks_us(self) -> int:
         return time.perf_counter_ns() // 1_000

@@ -167,6 +167,11 @@ class Fleet:
             self._return(room, request.cpu_millis, request.memory_bytes)
         self._sweep(room)
 
+    def charged_shards(self, agent: str, incarnation: bytes) -> tuple[int, ...]:
+        """The shards that have attempts with that incarnation of the agent, in no order."""
+        charges = self.room(agent).charges
+        return tuple(shard for life, shard in charges if life == incarnation)
+
     def forget(self, shard: int) -> None:
         """The shard's memory is gone (deposed, or to be recovered): so are its charges."""
         self.claims.publish(shard, {}, yielded=False)

@@ -18,22 +18,29 @@ from mainspring.agent.v1 import session_pb2 as pb
 
 from controlplane.codec import agents
 from controlplane.codec.errors import CodecError
-from controlplane.core.effects import AssignMessage, CancelMessage, Message
-from controlplane.core.events import AgentGone, Event
+from controlplane.core.effects import (
+    AssignMessage,
+    CancelMessage,
+    LeaseMessage,
+    Message,
+    ResultAckMessage,
+)
+from controlplane.core.events import AgentGone, Beat, Event
 from controlplane.core.fleet.placement import Fleet
 from controlplane.core.shard.queue import NO_WANT, Want
 from controlplane.core.types import Resources
 from controlplane.leader.claim import Batches, Claim, LeaderClock
 from controlplane.leader.mailbox import Delivery, Mailbox, Source
 from controlplane.leader.sessions.demand import demand_of, differs
+from controlplane.leader.sessions.memories import Memories
 from controlplane.leader.sessions.roster import Roster
 from controlplane.leader.sessions.session import Refused, Session, greeted
 from controlplane.leader.sessions.tails import Tails
+from controlplane.leader.times import ATTEMPT_LEASE_MS, HEARTBEAT_MS
 from controlplane.telemetry.stats import Stats
 
 _log = structlog.get_logger(__name__)
 
-HEARTBEAT_MS = 5_000
 # A session is over when this many beats in a row did not come.
 BEATS_MISSED = 3
 DEMAND_PAUSE_S = 0.05
@@ -45,6 +52,39 @@ class _Led(NamedTuple):
     claim: Claim
     mailbox: Mailbox
     batches: Batches
+
+
+def _judge(before: Session, session: Session, now_ms: int, silent_after_ms: int) -> None:
+    """Whether a second session of a name may take the place of the first; raises Refused."""
+    silent_ms = now_ms - before.heard_ms
+    alive = silent_ms < silent_after_ms
+    if before.incarnation != session.incarnation and alive:
+        raise Refused(
+            pb.REFUSAL_REASON_NAME_TAKEN,
+            f"another agent named {session.agent!r} has a session, heard {silent_ms} ms ago;"
+            " give each agent its own name, or wait until the other is gone",
+        )
+    if before.boot_id != session.boot_id and alive:
+        raise Refused(
+            pb.REFUSAL_REASON_NAME_TAKEN,
+            f"agent {session.agent!r} has a session from another machine, heard {silent_ms} ms"
+            " ago, with the same journal: its work folder was copied; start the copy with an"
+            " empty work folder and its own name, or, if the machine was rebooted, wait",
+        )
+    if before.incarnation == session.incarnation and session.number < before.number:
+        raise Refused(pb.REFUSAL_REASON_BAD_HELLO, "a newer session of the agent is open")
+
+
+def _say(session: Session, claim: Claim, message: Message, decided_ms: int) -> None:
+    """Everything but an assignment."""
+    if type(message) is LeaseMessage:
+        beat = session.beat_at(decided_ms)
+        if beat is not None:
+            session.outbox.extend(claim.shard, claim.epoch, beat)
+    elif type(message) is CancelMessage:
+        session.outbox.cancel(agents.cancel(message, claim.shard, claim.epoch))
+    elif type(message) is ResultAckMessage:
+        session.outbox.acknowledge(agents.result_ack(message))
 
 
 class SessionHub:
@@ -59,6 +99,7 @@ class SessionHub:
         stats: Stats,
         *,
         heartbeat_ms: int = HEARTBEAT_MS,
+        attempt_lease_ms: int = ATTEMPT_LEASE_MS,
     ) -> None:
         self._node = node
         self._fleet = fleet
@@ -66,6 +107,8 @@ class SessionHub:
         self._clock = clock
         self._stats = stats
         self._heartbeat_ms = heartbeat_ms
+        self._attempt_lease_ms = attempt_lease_ms
+        self._memories = Memories(stats)
         self._sessions: dict[str, Session] = {}
         self._led: dict[int, _Led] = {}
         self._wants: dict[int, Want] = {}
@@ -82,6 +125,8 @@ class SessionHub:
             while True:
                 await asyncio.sleep(self._heartbeat_ms / 1_000)
                 self._end_silent()
+                for led in self._led.values():
+                    self._memories.check(led.claim, led.batches)
 
     # The node
 
@@ -102,6 +147,7 @@ class SessionHub:
     def lead(self, claim: Claim, mailbox: Mailbox, batches: Batches) -> None:
         """See Speaker."""
         self._led[claim.shard] = _Led(claim, mailbox, batches)
+        self._memories.check(claim, batches)
         self._welcome_all_soon()
 
     def withdraw(self, claim: Claim) -> None:
@@ -119,9 +165,9 @@ class SessionHub:
         messages: Sequence[Message],
         sessions: Mapping[str, Source],
         received_us: int,
+        decided_ms: int,
     ) -> None:
         """See Speaker. What is for a session that is over is dropped: its successor asks again."""
-        shard, epoch = claim.shard, claim.epoch
         touched: dict[str, Session] = {}
         for message in messages:
             session = sessions.get(message.agent)
@@ -129,12 +175,12 @@ class SessionHub:
                 continue
             touched[message.agent] = session
             if type(message) is AssignMessage:
-                entry = agents.assign(message, shard, epoch, batch, session.beat)
-                session.outbox.assign(entry, received_us)
-            elif type(message) is CancelMessage:
-                session.outbox.cancel(agents.cancel(message, shard, epoch))
+                beat = session.beat_at(decided_ms)
+                if beat is not None:
+                    entry = agents.assign(message, claim.shard, claim.epoch, batch, beat)
+                    session.outbox.assign(entry, received_us)
             else:
-                session.outbox.acknowledge(pb.ResultAck(attempt_id=message.attempt_id))
+                _say(session, claim, message, decided_ms)
         for session in touched.values():
             if session.outbox.overfull:
                 self.close(session, "the agent does not read what it is sent")
@@ -153,11 +199,14 @@ class SessionHub:
         session = greeted(frame, now.mono_ms)
         before = self._sessions.get(session.agent)
         if before is not None:
-            self._judge(before, session, now.mono_ms)
+            _judge(before, session, now.mono_ms, BEATS_MISSED * self._heartbeat_ms)
             self.close(before, "a newer session of the agent began")
         self._sessions[session.agent] = session
         self._fleet.connect(session.agent, session.incarnation, session.capacity)
         self._roster.connected(session, now.wall_us)
+        self._memories.heard(session)
+        for led in self._led.values():
+            self._memories.check(led.claim, led.batches)
         session.outbox.welcome(self._welcome(session))
         self._stats.count("sessions_opened")
         _log.info("session_opened", agent=session.agent, session=session.number)
@@ -183,8 +232,8 @@ class SessionHub:
             return
         session.heard_ms = self._clock.now().mono_ms
         if frame.HasField("heartbeat"):
-            session.beat = frame.heartbeat.beat
-            session.outbox.answer_beat(session.beat)
+            session.beat_came(frame.heartbeat.beat, session.heard_ms)
+            session.outbox.answer_beat(frame.heartbeat.beat)
         try:
             for inventory in frame.inventories:
                 self._take_inventory(session, inventory)
@@ -194,23 +243,22 @@ class SessionHub:
                 self._take_grant(session, frame.grant)
             if frame.HasField("recall"):
                 self._give_back(session, frame.recall)
+            if frame.HasField("heartbeat"):
+                self._pass_beat_on(session)
         except CodecError as error:
             self.close(session, f"an entry cannot be read: {error}")
         for data in frame.log_data:
             self.tails.take_in(session, data)
 
-    def _judge(self, before: Session, session: Session, now_ms: int) -> None:
-        """Whether a second session of a name may take the place of the first; raises Refused."""
-        silent_ms = now_ms - before.heard_ms
-        alive = silent_ms < BEATS_MISSED * self._heartbeat_ms
-        if before.incarnation != session.incarnation and alive:
-            raise Refused(
-                pb.REFUSAL_REASON_NAME_TAKEN,
-                f"another agent named {session.agent!r} has a session, heard {silent_ms} ms ago;"
-                " give each agent its own name, or wait until the other is gone",
-            )
-        if before.incarnation == session.incarnation and session.number < before.number:
-            raise Refused(pb.REFUSAL_REASON_BAD_HELLO, "a newer session of the agent is open")
+    def _pass_beat_on(self, session: Session) -> None:
+        """Tells the shards that have attempts there. One that has no room for it misses it: more
+        heartbeats come before the attempt leases are over.
+        """
+        beat = Beat(session.agent, session.incarnation)
+        for shard in self._fleet.charged_shards(session.agent, session.incarnation):
+            led = self._led.get(shard)
+            if led is not None:
+                led.mailbox.put(Delivery((beat,), session))
 
     def _take_inventory(self, session: Session, entry: pb.Inventory) -> None:
         led = self._led.get(entry.shard)
@@ -292,6 +340,7 @@ class SessionHub:
             peers=self._peers,
             heartbeat_ms=self._heartbeat_ms,
             session=session.number,
+            attempt_lease_ms=self._attempt_lease_ms,
         )
 
     def _grown(self, by: int | None) -> None:

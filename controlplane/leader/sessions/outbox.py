@@ -4,6 +4,22 @@ Decides which entries share a frame: all that come while the stream is busy, or 
 event loop, up to a size. Promises first in, first out, and a bound: an agent that does not read is
 told from one that does. A Welcome begins a frame, because agents read it before the rest of one.
 Does not know why something is said.
+
+What is here was decided under authority, but may be written long after it: the stream was busy, or
+the process was stopped and resumed. No kind of entry needs another look at the authority then,
+because each is harmless however late it comes, also when another node leads the shard by then:
+
+* An Assign echoes a heartbeat that was received before it was decided: its attempt lease counts
+  from there, so a late one is born expired and refused. Before that, the attempt is recorded as
+  live, so the next leader knows it, and an agent that has made a later epoch its own refuses it.
+* A LeaseExtension echoes a heartbeat in the same way: it moves a deadline to where the last moment
+  of this leader's authority allowed it to be, which the next leader's wait includes.
+* A Cancel names its epoch. Whatever it stops was cancelled by a committed batch, or was unknown to
+  the shard: a later leader cannot have assigned that id, since the agent would know its epoch.
+* A ResultAck repeats what the store has for good.
+* A Welcome names epochs and holders: an agent ignores those that are not the highest it has seen.
+* A HeartbeatAck says that this node lives and extends nothing. Demand, Release and LogTail speak
+  for the node, not for a shard; a late Release gives back what the node had stopped using.
 """
 
 from __future__ import annotations
@@ -19,6 +35,7 @@ FRAMES_KEPT = 64
 FRAME_BYTES = 512 * 1_024
 _ACK_BYTES = 20
 _ASSIGN_BYTES = 250
+_EXTENSION_BYTES = 20
 
 
 class Ready(NamedTuple):
@@ -36,6 +53,8 @@ class Outbox:
         self._frame = pb.SessionResponse()
         self._bytes = 0
         self._received_us = 0
+        # The extensions in the unfinished frame, by shard.
+        self._extensions: dict[int, pb.LeaseExtension] = {}
         self._closed = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -50,6 +69,14 @@ class Outbox:
         frame.assigns.append(entry)
         if received_us and (not self._received_us or received_us < self._received_us):
             self._received_us = received_us
+
+    def extend(self, shard: int, epoch: int, beat: int) -> None:
+        """Lets a shard's attempts run on; replaces what was not sent yet of the same shard."""
+        waiting = self._extensions.get(shard)
+        if waiting is None:
+            added = self._room(_EXTENSION_BYTES).lease_extensions.add()
+            waiting = self._extensions[shard] = added
+        waiting.shard, waiting.epoch, waiting.beat = shard, epoch, beat
 
     def acknowledge(self, entry: pb.ResultAck) -> None:
         self._room(_ACK_BYTES).result_acks.append(entry)
@@ -109,6 +136,7 @@ class Outbox:
     def _cut(self) -> Ready:
         ready = Ready(self._frame, self._received_us)
         self._frame, self._bytes, self._received_us = pb.SessionResponse(), 0, 0
+        self._extensions = {}
         return ready
 
     def _wake(self) -> None:

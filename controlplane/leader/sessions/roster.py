@@ -13,10 +13,11 @@ import structlog
 from controlplane.leader.sessions.session import Session
 from controlplane.store.errors import StoreError
 from controlplane.store.records import AgentRow
+from controlplane.telemetry.pauses import Pauses
 
 _log = structlog.get_logger(__name__)
 
-RETRY_S = 1.0
+RETRY_MIN_MS, RETRY_MAX_MS = 500, 5_000
 
 
 class AgentRows(Protocol):
@@ -28,8 +29,9 @@ class AgentRows(Protocol):
 class Roster:
     """`run` for the life of the node."""
 
-    def __init__(self, rows: AgentRows) -> None:
+    def __init__(self, rows: AgentRows, seed: bytes = b"") -> None:
         self._rows = rows
+        self._pauses = Pauses(seed, RETRY_MIN_MS, RETRY_MAX_MS)
         self._unwritten: dict[str, AgentRow] = {}
         self._news = asyncio.Event()
 
@@ -53,9 +55,11 @@ class Roster:
             self._news.clear()
             while self._unwritten:
                 agent, row = self._unwritten.popitem()
-                if not await self._write(row):
-                    self._unwritten.setdefault(agent, row)
-                    await asyncio.sleep(RETRY_S)
+                if await self._write(row):
+                    self._pauses.reset()
+                    continue
+                self._unwritten.setdefault(agent, row)
+                await asyncio.sleep(self._pauses.next_s())
 
     async def _write(self, row: AgentRow) -> bool:
         try:

@@ -1,9 +1,13 @@
 """One session of one agent, and the rules of its first frame.
 
-Decides whether a Hello is well formed. Does not know other sessions.
+Decides whether a Hello is well formed, and which heartbeat a message echoes: the newest one that
+had been received when the message was decided. An attempt lease then never counts from a moment
+after the decision, however late the message is written or arrives. Does not know other sessions.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from mainspring.agent.v1 import session_pb2 as pb
 
@@ -13,7 +17,9 @@ from controlplane.core.graph.names import id_problem, text_problem
 from controlplane.core.types import Resources
 from controlplane.leader.sessions.outbox import Outbox
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+# Of what was received longer ago, the hello is echoed: an attempt lease only becomes shorter.
+BEATS_KEPT = 16
 _INCARNATION_BYTES = 16
 _MAX_TEXT = 255
 
@@ -30,15 +36,17 @@ class Session:
     """What a node knows of a session. `number` is the agent's own; `live` ends for good."""
 
     __slots__ = (
+        "_beats",
         "agent",
-        "beat",
         "boot_id",
         "capacity",
         "grant_number",
         "heard_ms",
         "incarnation",
         "live",
+        "memories",
         "number",
+        "opened_ms",
         "outbox",
         "regranted",
         "told",
@@ -54,12 +62,31 @@ class Session:
         self.capacity = capacity
         self.outbox = Outbox()
         self.live = True
-        self.heard_ms = now_ms
-        self.beat = 0
+        self.opened_ms = self.heard_ms = now_ms
+        # Number and time of receipt of the last heartbeats, the oldest first.
+        self._beats: deque[tuple[int, int]] = deque(maxlen=BEATS_KEPT)
+        self.memories = {each.shard: (each.epoch, each.batch) for each in hello.memories}
         self.grant_number = 0
         # The demand that the agent was told of, and whether its grant changed since.
         self.told = pb.Demand()
         self.regranted = False
+
+    @property
+    def beat(self) -> int:
+        """The newest heartbeat; 0: the hello."""
+        return self._beats[-1][0] if self._beats else 0
+
+    def beat_came(self, beat: int, now_ms: int) -> None:
+        """A heartbeat was received; one that is not newer than the last one changes nothing."""
+        if beat > self.beat:
+            self._beats.append((beat, now_ms))
+
+    def beat_at(self, decided_ms: int) -> int | None:
+        """The newest heartbeat received by then, 0: the hello; None: not even that was."""
+        for beat, received_ms in reversed(self._beats):
+            if received_ms <= decided_ms:
+                return beat
+        return 0 if self.opened_ms <= decided_ms else None
 
 
 def greeted(frame: pb.SessionRequest, now_ms: int) -> Session:

@@ -160,7 +160,7 @@ class ScriptedAgent:
             "agent": "agent-1",
             "incarnation": self.incarnation,
             "boot_id": "boot",
-            "protocol_version": 1,
+            "protocol_version": 2,
             "capacity": CAPACITY,
             "version": "0",
             "session": 1,

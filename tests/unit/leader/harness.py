@@ -203,6 +203,7 @@ class Journal:
     def __init__(self):
         self.said = []
         self.claims = []
+        self.decided_ms = []
         self.steps = 0
         self._news = asyncio.Event()
 
@@ -215,9 +216,10 @@ class Journal:
             self.claims.remove(claim)
         self._news.set()
 
-    def speak(self, claim, batch, messages, sessions, received_us):
+    def speak(self, claim, batch, messages, sessions, received_us, decided_ms):
         at_ms = LoopClock().now().mono_ms
         self._note(self.said, (batch, list(messages), dict(sessions), received_us, at_ms))
+        self.decided_ms.append(decided_ms)
 
     def stepped(self, shard, want):
         self.steps += 1
@@ -251,7 +253,7 @@ class Shell:
     def __init__(self, **more):
         clock = LoopClock()
         self.store, self.core, self.journal = ScriptedStore(), ScriptedCore(), Journal()
-        self.mailbox, self.stats, self.patience = Mailbox(), Stats(), Patience(TIMES)
+        self.mailbox, self.stats, self.patience = Mailbox(), Stats(), Patience(TIMES, b"seed")
         now_ms = clock.now().mono_ms
         self.committer = Committer(
             CLAIM, self.store, clock, self.stats, TIMES, self.patience, now_ms

@@ -3,8 +3,8 @@ import asyncio
 import pytest
 from mainspring.agent.v1 import session_pb2 as pb
 
-from controlplane.core.effects import AssignMessage, CancelMessage, ResultAckMessage
-from controlplane.core.events import AgentGone, Finished, Inventory, Rejected, Started
+from controlplane.core.effects import AssignMessage, CancelMessage, LeaseMessage, ResultAckMessage
+from controlplane.core.events import AgentGone, Beat, Finished, Inventory, Rejected, Started
 from controlplane.core.fleet.placement import Fleet
 from controlplane.core.shard.queue import NO_WANT, ShapeWant
 from controlplane.core.types import Resources
@@ -27,6 +27,7 @@ LATER = Claim(1, 3, b"k" * 16)
 
 class Batches:
     batch = 12
+    sent_ms = 0
 
 
 class Desk:
@@ -34,7 +35,8 @@ class Desk:
 
     def __init__(self, limit=1_000):
         self.fleet, self.mailbox, self.claim = Fleet(), Mailbox(limit), Claim(0, 7, b"h" * 16)
-        self.hub = SessionHub("n1", self.fleet, Roster(Rows()), LoopClock(), Stats())
+        self.stats = Stats()
+        self.hub = SessionHub("n1", self.fleet, Roster(Rows()), LoopClock(), self.stats)
         self.hub.set_peers(["n2:1", "n1:1"])
         self.hub.lead(self.claim, self.mailbox, Batches())
 
@@ -49,9 +51,10 @@ class Desk:
     def arrived(self):
         return [event for each in self.mailbox.take(1_000) for event in each.events]
 
-    def speak(self, session, *messages, received_us=0):
+    def speak(self, session, *messages, received_us=0, decided_ms=None):
         sessions = {session.agent: session}
-        self.hub.speak(self.claim, 13, messages, sessions, received_us)
+        decided_ms = LoopClock().now().mono_ms if decided_ms is None else decided_ms
+        self.hub.speak(self.claim, 13, messages, sessions, received_us, decided_ms)
 
 
 async def told(session):
@@ -81,6 +84,7 @@ async def test_a_session_begins_with_a_welcome():
     welcome = frame.welcome
     assert (welcome.node, list(welcome.peers)) == ("n1", ["n1:1", "n2:1"])
     assert (welcome.session, welcome.heartbeat_ms) == (3, 5_000)
+    assert welcome.attempt_lease_ms == 120_000
     [shard] = welcome.shards
     assert (shard.shard, shard.epoch, shard.holder, shard.batch) == (0, 7, b"h" * 16, 12)
     assert desk.fleet.room("a-1").connected
@@ -126,6 +130,57 @@ async def test_a_second_agent_of_a_name_is_refused_while_the_first_is_heard_of()
     await pass_time(16)
     second = await desk.open(incarnation=b"o" * 16, session=1)
     assert (first.live, second.live) == (False, True)
+
+
+@virtual
+async def test_a_copied_journal_on_another_machine_is_refused_while_the_first_is_heard_of():
+    desk = Desk()
+    first = await desk.open(session=3)
+    with pytest.raises(Refused, match="its work folder was copied") as caught:
+        desk.hub.open(hello(session=4, boot_id="another"))
+    assert caught.value.reason == pb.REFUSAL_REASON_NAME_TAKEN
+    await pass_time(16)
+    rebooted = await desk.open(session=4, boot_id="another")
+    assert (first.live, rebooted.live) == (False, True)
+
+
+@virtual
+async def test_a_heartbeat_reaches_the_shards_that_have_attempts_there():
+    desk = Desk()
+    later, idle = Mailbox(), Mailbox()
+    desk.hub.lead(LATER, later, Batches())
+    desk.hub.lead(Claim(2, 1, b"l" * 16), idle, Batches())
+    session = await desk.open()
+    for shard, life in ((0, session.incarnation), (1, b"past" * 4), (9, session.incarnation)):
+        desk.fleet.charge(shard, "a-1", life, Resources(1, 0))
+    desk.receive(session, heartbeat=pb.Heartbeat(beat=1))
+    [delivery] = desk.mailbox.take(10)
+    assert (delivery.events, delivery.source) == ((Beat("a-1", session.incarnation),), session)
+    assert (len(later), len(idle)) == (0, 0)
+    assert (await told(session)).heartbeat_ack.beat == 1
+
+
+@virtual
+async def test_a_shard_that_has_no_room_for_a_heartbeat_misses_it():
+    desk = Desk(limit=0)
+    session = await desk.open()
+    desk.fleet.charge(0, "a-1", session.incarnation, Resources(1, 0))
+    desk.receive(session, heartbeat=pb.Heartbeat(beat=1))
+    assert session.live
+    assert (await told(session)).heartbeat_ack.beat == 1
+
+
+@virtual
+async def test_an_inventory_comes_before_the_heartbeat_of_its_frame():
+    desk = Desk()
+    session = await desk.open()
+    desk.fleet.charge(0, "a-1", session.incarnation, Resources(1, 0))
+    desk.receive(
+        session,
+        heartbeat=pb.Heartbeat(beat=1),
+        inventories=[pb.Inventory(shard=0, epoch=7)],
+    )
+    assert [type(event) for event in desk.arrived()] == [Inventory, Beat]
 
 
 @virtual
@@ -204,6 +259,64 @@ async def test_messages_of_one_batch_share_a_frame():
     assert (entry.attempt_id, entry.spec) == (ATTEMPT, b"spec")
     assert ready.frame.result_acks[0].attempt_id == b"u" * 16
     assert ready.frame.cancels[0].epoch == 7
+
+
+async def heard_of(desk):
+    """A session whose agent sent heartbeats 1 and 2, and the time between them."""
+    session = await desk.open()
+    desk.receive(session, heartbeat=pb.Heartbeat(beat=1))
+    between_ms = LoopClock().now().mono_ms
+    await pass_time(5)
+    desk.receive(session, heartbeat=pb.Heartbeat(beat=2))
+    return session, between_ms
+
+
+@virtual
+async def test_an_assignment_written_late_echoes_what_was_heard_before_it_was_decided():
+    desk = Desk()
+    session, between_ms = await heard_of(desk)
+    desk.speak(session, assign(session), decided_ms=between_ms)
+    [entry] = (await told(session)).assigns
+    assert (entry.beat, entry.epoch) == (1, 7)
+
+
+@virtual
+async def test_an_extension_written_late_echoes_what_was_heard_before_it_was_decided():
+    desk = Desk()
+    session, between_ms = await heard_of(desk)
+    desk.speak(session, LeaseMessage("a-1"), decided_ms=between_ms)
+    [entry] = (await told(session)).lease_extensions
+    assert (entry.shard, entry.epoch, entry.beat) == (0, 7, 1)
+    desk.speak(session, LeaseMessage("a-1"))
+    [entry] = (await told(session)).lease_extensions
+    assert entry.beat == 2
+
+
+@virtual
+async def test_a_cancellation_written_late_names_the_epoch_that_decided_it():
+    desk = Desk()
+    session, between_ms = await heard_of(desk)
+    desk.hub.lead(desk.claim._replace(epoch=9), desk.mailbox, Batches())
+    desk.speak(session, CancelMessage("a-1", ATTEMPT), decided_ms=between_ms)
+    assert [each.epoch for each in (await told(session)).cancels] == [7]
+
+
+@virtual
+async def test_a_late_acknowledgement_says_only_what_is_stored():
+    desk = Desk()
+    session, between_ms = await heard_of(desk)
+    desk.speak(session, ResultAckMessage("a-1", ATTEMPT), decided_ms=between_ms)
+    assert list((await told(session)).result_acks) == [pb.ResultAck(attempt_id=ATTEMPT)]
+
+
+@virtual
+async def test_what_was_decided_before_the_session_is_not_said_in_it():
+    desk = Desk()
+    await pass_time(1)
+    session = await desk.open()
+    desk.speak(session, assign(session), LeaseMessage("a-1"), decided_ms=session.opened_ms - 1)
+    frame = await told(session)
+    assert (len(frame.assigns), len(frame.lease_extensions)) == (0, 0)
 
 
 @virtual
@@ -338,3 +451,34 @@ async def test_logs_are_read_through_the_session():
     desk.hub.close_all("the end")
     with pytest.raises(StopAsyncIteration):
         await anext(reading)
+
+
+@virtual
+async def test_a_store_that_went_back_is_noticed_when_an_agent_connects():
+    desk = Desk()
+    await desk.open(memories=[pb.ShardMemory(shard=0, epoch=7, batch=13)])
+    assert desk.stats.counters()["stores_went_back"] == 1
+
+
+@virtual
+async def test_a_store_that_went_back_is_noticed_when_a_shard_is_led():
+    desk = Desk()
+    await desk.open(memories=[pb.ShardMemory(shard=1, epoch=2, batch=41)])
+    desk.hub.lead(LATER._replace(batch_before=40), Mailbox(), Batches())
+    assert desk.stats.counters()["stores_went_back"] == 1
+
+
+@virtual
+async def test_a_later_epoch_proves_that_the_store_went_back_once_a_fence_passed():
+    desk = Desk()
+    batches = Batches()
+    desk.hub.lead(LATER, Mailbox(), batches)
+    task = asyncio.ensure_future(desk.hub.run())
+    await desk.open(memories=[pb.ShardMemory(shard=1, epoch=8, batch=1)])
+    await pass_time(5)
+    assert "stores_went_back" not in desk.stats.counters()
+    batches.sent_ms = LoopClock().now().mono_ms
+    await pass_time(5)
+    assert desk.stats.counters()["stores_went_back"] == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

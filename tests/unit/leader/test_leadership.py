@@ -4,6 +4,7 @@ from controlplane.codec import commands
 from controlplane.coordination.errors import EtcdUnavailable
 from controlplane.core.effects import AssignMessage, CommandOutcome
 from controlplane.core.states import RunState
+from controlplane.leader.claim import Claim
 from controlplane.leader.leadership import Leadership
 from controlplane.leader.mailbox import Delivery
 from tests.sim.memory_store import ConnectionLost, Faults, Point
@@ -34,7 +35,7 @@ async def test_a_won_key_becomes_an_epoch_and_an_announced_claim():
         await cluster.leads(1)
         row = cluster.database.shards[0]
         assert (row.epoch, row.node, row.address) == (1, "n1", "n1:1")
-        assert cluster.journal.claims == [(0, 1, row.holder)]
+        assert cluster.journal.claims == [Claim(0, 1, row.holder)]
         assert leadership.inbox is not None
     assert cluster.journal.claims == []
     assert leadership.inbox is None
@@ -174,7 +175,8 @@ async def test_the_end_of_an_attempt_that_cannot_be_stored_is_set_aside_and_not_
     [row] = cluster.database.tables["quarantine"].values()
     assert row["source"] == f"Finished of attempt {attempt_id.hex()}"
     assert len(cluster.database.tables["attempt_live"]) == 1
-    assert len(cluster.journal.said) == 1
+    assigned = [m for said in cluster.journal.said for m in said[1] if type(m) is AssignMessage]
+    assert len(assigned) == 1
 
 
 @virtual

@@ -55,6 +55,22 @@ async def test_a_welcome_begins_a_frame():
 
 
 @virtual
+async def test_a_shard_has_one_extension_a_frame():
+    outbox = Outbox()
+    outbox.extend(0, 7, 3)
+    outbox.extend(1, 9, 3)
+    outbox.extend(0, 8, 4)
+    first = (await outbox.take()).frame
+    assert [(each.shard, each.epoch, each.beat) for each in first.lease_extensions] == [
+        (0, 8, 4),
+        (1, 9, 3),
+    ]
+    outbox.extend(0, 8, 5)
+    [entry] = (await outbox.take()).frame.lease_extensions
+    assert entry.beat == 5
+
+
+@virtual
 async def test_two_releases_stay_two():
     outbox = Outbox()
     outbox.release(pb.Release(number=1))
