@@ -26,10 +26,13 @@ from controlplane.store.records import (
     AgentItem,
     AgentRow,
     Appended,
+    ApprovalItem,
+    ApprovalKey,
     AttemptItem,
     AttemptKey,
     CommandState,
     DagItem,
+    LateItem,
     PendingRun,
     RequestKey,
     RunItem,
@@ -59,6 +62,8 @@ _READ_LAST = query("read_last_attempts")
 _READ_WAITS = query("read_waits")
 _READ_SEALED = query("read_sealed")
 _LIST_ATTEMPTS = query("list_attempts")
+_LIST_APPROVALS = query("list_approvals")
+_LIST_APPROVALS_OF_RUN = query("list_approvals_of_run")
 _LIST_SHARDS = query("list_shards")
 _LIST_AGENTS = query("list_agents")
 _PUT_AGENT = query("put_agent")
@@ -72,6 +77,7 @@ T = TypeVar("T")
 LAST = 2**63 - 1
 _TASKS_MOST = 2**31 - 1
 _LAST_DIGEST = b"\xff" * 33
+_ATTEMPT_WIDTH = AttemptItem._fields.index("late")
 
 
 class VersionKey(NamedTuple):
@@ -200,7 +206,7 @@ class ApiStore:
         return _all(RunItem, await self._read(_LIST_RUNS_OF_DAG, tenant, dag, *page))
 
     async def run_task_rows(self, day: int, run: int) -> RunTaskRows | None:
-        """All rows about the tasks of a run, in one snapshot."""
+        """All rows about the tasks of a run, in one snapshot; None: there is no such run."""
         async with (
             self._connections.lend() as connection,
             known_failure(),
@@ -212,7 +218,7 @@ class ApiStore:
             return RunTaskRows(
                 head,
                 tuple(_all(AttemptItem, await connection.fetch(_READ_LIVE, head.shard, run))),
-                tuple(_all(AttemptItem, await connection.fetch(_READ_LAST, day, run))),
+                tuple(map(_decided, await connection.fetch(_READ_LAST, day, run))),
                 tuple(_all(WaitRecord, await connection.fetch(_READ_WAITS, head.shard, run))),
                 await connection.fetchval(_READ_SEALED, day, run),
             )
@@ -220,10 +226,33 @@ class ApiStore:
     async def list_attempts(
         self, run: RunItem, task: int | None, after: AttemptKey, limit: int
     ) -> list[AttemptItem]:
-        """Of one task (by number) or of all, in the order of task, number and assignment."""
+        """Of one task (by number) or of all, in the order of task, number and assignment.
+
+        Each as it ended, with what was said of it late.
+        """
         tasks = (0, _TASKS_MOST) if task is None else (task, task)
         rows = await self._read(_LIST_ATTEMPTS, run.day, run.run, run.shard, *tasks, *after, limit)
-        return _all(AttemptItem, rows)
+        return [_attempt(row) for row in rows]
+
+    async def list_approvals(
+        self, tenant: str, parent: str | RunItem | None, after: ApprovalKey, limit: int
+    ) -> list[ApprovalItem]:
+        """What waits for a person, the oldest first: of a DAG, of a run, or (None) of the tenant.
+
+        A run must be the tenant's, as find_run gives it.
+        """
+        if isinstance(parent, RunItem):
+            return await self._approvals_of(parent, after, limit)
+        rows = await self._read(_LIST_APPROVALS, tenant, parent, *after, limit)
+        return _all(ApprovalItem, rows)
+
+    async def _approvals_of(
+        self, run: RunItem, after: ApprovalKey, limit: int
+    ) -> list[ApprovalItem]:
+        place = (after.since_us, after.task, after.expansion)
+        rows = await self._read(_LIST_APPROVALS_OF_RUN, run.shard, run.run, *place, limit)
+        head = (run.run_id, run.dag, run.digest, run.day, run.run)
+        return [ApprovalItem(*head, *row) for row in rows]
 
     async def list_shards(self) -> list[ShardItem]:
         """In the order of their numbers."""
@@ -253,6 +282,17 @@ class ApiStore:
 
 def _all(kind: Callable[..., T], rows: Sequence[asyncpg.Record]) -> list[T]:
     return [kind(*row) for row in rows]
+
+
+def _attempt(row: asyncpg.Record) -> AttemptItem:
+    """An attempt with what was said of it late, from columns of both."""
+    own, late = tuple(row)[:_ATTEMPT_WIDTH], tuple(row)[_ATTEMPT_WIDTH:]
+    item = AttemptItem(*own)
+    return item if late[0] is None else item._replace(late=LateItem(*late))
+
+
+def _decided(row: asyncpg.Record) -> AttemptItem:
+    return _attempt(row).decided()
 
 
 def _one(kind: Callable[..., T], rows: Sequence[asyncpg.Record]) -> T | None:

@@ -2,7 +2,8 @@
 
 What a batch says twice of one row is made one here: the start of an attempt that also ended, a wait
 that also went, a run that is new and also changed. The order of statements matters only where a row
-may go and another of the same key come: ends before assignments, drops before puts. Does not know
+may go and another of the same key come: ends before assignments, drops before puts. Late results
+come after the ends, for they are of attempts that ended in this batch or before it. Does not know
 connections.
 """
 
@@ -21,6 +22,7 @@ _END = query("end_attempts")
 _ASSIGN = query("assign_attempts")
 _TURN = query("turn_attempts")
 _STARTS = query("note_starts")
+_ADD_LATE = query("add_late_results")
 _ADD_RUNS = query("add_runs")
 _CHANGE_RUNS = query("change_runs")
 _SEAL_RUNS = query("seal_runs")
@@ -48,6 +50,7 @@ def statements_of(fence: Fence, writes: Writes) -> list[Statement]:
     return [
         *_heads(writes),
         *_attempts(fence, writes),
+        *_late(fence, writes),
         *_runs(fence.shard, writes),
         *_waits(fence.shard, writes),
         *_commands(fence.shard, writes),
@@ -88,6 +91,11 @@ def _attempts(fence: Fence, writes: Writes) -> Iterator[Statement]:
         yield Statement(_END, [*fence, *_columns(done)], moved)
     if live:
         yield Statement(_ASSIGN, [*fence, *_columns(live)])
+
+
+def _late(fence: Fence, writes: Writes) -> Iterator[Statement]:
+    if writes.late:
+        yield Statement(_ADD_LATE, [fence.epoch, fence.batch, *_columns(writes.late)])
 
 
 def _merged(new: RunRow, change: RunChangeRow | None) -> Row:

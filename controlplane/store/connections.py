@@ -22,7 +22,9 @@ _LOST_CONNECTIONS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.Inter
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """Deadlines in milliseconds. `statement_ms` bounds each batch and each read as a whole."""
+    """Deadlines in milliseconds. `statement_ms` bounds each batch and each read as a whole; of a
+    recovery each of its reads.
+    """
 
     connect_ms: int = 5_000
     statement_ms: int = 10_000

@@ -16,7 +16,7 @@ from controlplane.store.queries import query
 _ENSURE = query("ensure_partition")
 _LOCK = query("lock_schema")
 
-BY_DAY = ("run", "sealed_run", "attempt")
+BY_DAY = ("run", "sealed_run", "attempt", "attempt_late")
 BY_INSTANT = ("schedule_instant",)
 
 

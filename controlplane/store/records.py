@@ -159,10 +159,27 @@ class PendingRun(NamedTuple):
     detail: str
 
 
+class LateItem(NamedTuple):
+    """What its agent said of an attempt after it had been given up. `adopted`: it succeeded, and
+    that decided its task instance. `reported_us`: when it was said, on the clock of the leader.
+    """
+
+    state: int
+    started_us: int | None
+    finished_us: int
+    exit_code: int | None
+    signal: int
+    stdout_bytes: int
+    stderr_bytes: int
+    message: str
+    adopted: bool
+    reported_us: int
+
+
 class AttemptItem(NamedTuple):
     """An attempt, live or ended; (epoch, batch) recorded its assignment, ended_* its result.
 
-    `incarnation`: of the agent it was assigned to, where a live attempt is read by itself.
+    It stays as it ended, LOST or UNKNOWN, whatever was said `late`; `decided` says what counts.
     """
 
     task: int
@@ -184,6 +201,23 @@ class AttemptItem(NamedTuple):
     ended_epoch: int | None
     ended_batch: int | None
     incarnation: bytes = b""
+    late: LateItem | None = None
+
+    def decided(self) -> AttemptItem:
+        """The attempt as it counts for its task instance: an adopted late success is its end."""
+        late = self.late
+        if late is None or not late.adopted:
+            return self
+        return self._replace(
+            state=late.state,
+            started_us=late.started_us or self.started_us,
+            finished_us=late.finished_us,
+            exit_code=late.exit_code,
+            signal=late.signal,
+            stdout_bytes=late.stdout_bytes,
+            stderr_bytes=late.stderr_bytes,
+            message=late.message,
+        )
 
 
 class AttemptKey(NamedTuple):
@@ -199,7 +233,9 @@ class AttemptKey(NamedTuple):
 class RunTaskRows(NamedTuple):
     """All that says something about the tasks of one run, in one snapshot.
 
-    `ended`: the last ended attempt of each task instance. `states`: those of a final run.
+    `ended`: the last ended attempt of each task instance, as it counts: with an adopted late
+    success it reads as SUCCEEDED (`late` still says so). `waits`: those of a final run are marks.
+    `states`: those of a final run.
     """
 
     run: RunItem
@@ -207,6 +243,32 @@ class RunTaskRows(NamedTuple):
     ended: tuple[AttemptItem, ...]
     waits: tuple[WaitRecord, ...]
     states: bytes | None
+
+
+class ApprovalItem(NamedTuple):
+    """A task instance that waits for a person since `since_us`; `task` is its number in the version
+    `digest`, `number` that of the attempt that an approval would start.
+    """
+
+    run_id: bytes
+    dag: str
+    digest: bytes
+    day: int
+    run: int
+    task: int
+    expansion: int
+    number: int
+    since_us: int
+    reason: str
+
+
+class ApprovalKey(NamedTuple):
+    """Where a page of approvals goes on: strictly after this one."""
+
+    since_us: int = -1
+    run: int = -1
+    task: int = -1
+    expansion: int = -1
 
 
 class ShardItem(NamedTuple):
@@ -224,7 +286,9 @@ class ShardItem(NamedTuple):
 
 
 class AgentRow(NamedTuple):
-    """What an agent said of itself when its last session began."""
+    """What an agent said of itself when its last session began. `containment`: "namespace",
+    "process", or empty where it was never said.
+    """
 
     agent: str
     incarnation: bytes
@@ -233,6 +297,7 @@ class AgentRow(NamedTuple):
     cpu_millis: int
     memory_bytes: int
     connected_us: int
+    containment: str = ""
 
 
 class AgentItem(NamedTuple):
@@ -246,6 +311,7 @@ class AgentItem(NamedTuple):
     memory_bytes: int
     connected_us: int
     live_attempts: int
+    containment: str = ""
 
 
 class TokenItem(NamedTuple):

@@ -1,12 +1,14 @@
 """Decides how the rows of a shard are read for its new leader: one snapshot, each table once.
 
-Specs come along for the versions that the leader needs at once: those of live runs, and those of
-DAGs with schedules. Does not compile them.
+Each read has a deadline of its own, so that what one shard may hold is bounded by the slowest
+table, not by their sum. Specs come along for the versions that the leader needs at once: those of
+live runs, and those of DAGs with schedules. Does not compile them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -20,6 +22,7 @@ from controlplane.core.events import (
     WaitRecord,
 )
 from controlplane.core.types import DagKey
+from controlplane.store.connections import deadline
 from controlplane.store.queries import query
 from controlplane.store.records import RecoveredRows, VersionRow
 from controlplane.store.transaction import known_failure
@@ -33,19 +36,24 @@ _SCHEDULES = query("recover_schedules")
 _SPECS = query("read_specs")
 
 
-async def read_live_rows(connection: asyncpg.Connection, shard: int) -> RecoveredRows:
-    """See ShardStore.recover."""
-    async with (
-        known_failure(),
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        runs = [run_record(row) for row in await connection.fetch(_RUNS, shard)]
-        live = [LiveRecord(*row) for row in await connection.fetch(_LIVE, shard)]
-        ended = [EndRecord(*row) for row in await connection.fetch(_ENDED, shard)]
-        waits = [WaitRecord(*row) for row in await connection.fetch(_WAITS, shard)]
-        dags = [_dag_record(row) for row in await connection.fetch(_DAGS, shard)]
-        schedules = [_schedule_record(row) for row in await connection.fetch(_SCHEDULES, shard)]
-        versions = await read_specs(connection, needed_versions(dags, schedules, runs))
+async def read_live_rows(
+    connection: asyncpg.Connection, shard: int, limit_ms: int
+) -> RecoveredRows:
+    """See ShardStore.recover. `limit_ms`: the deadline of each read; the connection is cut then."""
+
+    async def read(sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        with deadline(connection, limit_ms):
+            return await connection.fetch(sql, *arguments)
+
+    async with known_failure(), _snapshot(connection, limit_ms):
+        runs = [run_record(row) for row in await read(_RUNS, shard)]
+        live = [LiveRecord(*row) for row in await read(_LIVE, shard)]
+        ended = [EndRecord(*row) for row in await read(_ENDED, shard)]
+        waits = [WaitRecord(*row) for row in await read(_WAITS, shard)]
+        dags = [_dag_record(row) for row in await read(_DAGS, shard)]
+        schedules = [_schedule_record(row) for row in await read(_SCHEDULES, shard)]
+        with deadline(connection, limit_ms):
+            versions = await read_specs(connection, needed_versions(dags, schedules, runs))
     return RecoveredRows(
         tuple(versions),
         tuple(dags),
@@ -55,6 +63,17 @@ async def read_live_rows(connection: asyncpg.Connection, shard: int) -> Recovere
         tuple(ended),
         tuple(waits),
     )
+
+
+@asynccontextmanager
+async def _snapshot(connection: asyncpg.Connection, limit_ms: int) -> AsyncIterator[None]:
+    """One snapshot for all reads of the block; its own two messages have deadlines as well."""
+    snapshot = connection.transaction(isolation="repeatable_read", readonly=True)
+    with deadline(connection, limit_ms):
+        await snapshot.start()
+    yield
+    with deadline(connection, limit_ms):
+        await snapshot.commit()
 
 
 def needed_versions(

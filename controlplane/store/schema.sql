@@ -175,7 +175,7 @@ CREATE TABLE attempt (
     number int4 NOT NULL,
     exit_code int4,
     signal int4 NOT NULL,
-    state int2 NOT NULL CHECK (state IN (3, 4, 5, 6, 7, 8)),
+    state int2 NOT NULL CHECK (state IN (3, 4, 5, 6, 7, 8, 9)),
     attempt_id bytea NOT NULL,
     incarnation bytea NOT NULL,
     agent text COLLATE "C" NOT NULL,
@@ -183,6 +183,31 @@ CREATE TABLE attempt (
     PRIMARY KEY (day, run, task, expansion, attempt_id)
 ) PARTITION BY RANGE (day);
 CREATE TABLE attempt_default PARTITION OF attempt DEFAULT;
+
+-- What an agent said of an attempt after it had been given up; append-only, the first word counts.
+-- The attempt stays as it ended. `epoch` and `batch`: of this row.
+CREATE TABLE attempt_late (
+    run int8 NOT NULL,
+    started_us int8,
+    finished_us int8 NOT NULL,
+    reported_us int8 NOT NULL,
+    stdout_bytes int8 NOT NULL,
+    stderr_bytes int8 NOT NULL,
+    epoch int8 NOT NULL,
+    batch int8 NOT NULL,
+    day int4 NOT NULL,
+    task int4 NOT NULL,
+    expansion int4 NOT NULL,
+    exit_code int4,
+    signal int4 NOT NULL,
+    state int2 NOT NULL CHECK (state IN (3, 4, 5, 6, 7, 8, 9)),
+    adopted bool NOT NULL,
+    attempt_id bytea NOT NULL,
+    message text NOT NULL,
+    PRIMARY KEY (day, run, task, expansion, attempt_id),
+    CONSTRAINT attempt_late_adopted CHECK (NOT adopted OR state = 3)
+) PARTITION BY RANGE (day);
+CREATE TABLE attempt_late_default PARTITION OF attempt_late DEFAULT;
 
 -- INSERT and DELETE only.
 CREATE TABLE task_wait (
@@ -193,10 +218,12 @@ CREATE TABLE task_wait (
     task int4 NOT NULL,
     expansion int4 NOT NULL,
     number int4 NOT NULL,
-    kind int2 NOT NULL CHECK (kind IN (1)),
+    kind int2 NOT NULL CHECK (kind IN (1, 2, 4)),
     reason text NOT NULL,
     PRIMARY KEY (shard, run, task, expansion, kind)
 ) WITH (autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_cost_delay = 0);
+-- The oldest approval first. Partial: a backoff never touches it.
+CREATE INDEX task_wait_approvals ON task_wait (due_us, run, task, expansion) WHERE kind = 2;
 
 -- Commands for leaders. Rows commit out of order: found by "not applied", never by a cursor.
 CREATE TABLE inbox (
@@ -248,7 +275,9 @@ CREATE TABLE agent (
     version text NOT NULL,
     cpu_millis int8 NOT NULL,
     memory_bytes int8 NOT NULL,
-    connected_us int8 NOT NULL
+    connected_us int8 NOT NULL,
+    -- What surely ends together with its supervisor; empty where it was never said.
+    containment text NOT NULL DEFAULT ''
 );
 
 CREATE TABLE api_token (

@@ -174,8 +174,7 @@ class PostgresShardStore:
 
     async def recover(self, shard: int) -> RecoveredRows:
         async with self._connections.lend(shard) as connection:
-            with deadline(connection, self._settings.statement_ms):
-                return await read_live_rows(connection, shard)
+            return await read_live_rows(connection, shard, self._settings.statement_ms)
 
     async def read_commands(
         self, shard: int, limit: int, after_failed: frozenset[int]

@@ -52,7 +52,7 @@ Key = tuple[Any, ...]
 LOCK_TIMEOUT_S = 2.0
 TABLES = (
     *("dag", "dag_version_use", "schedule", "schedule_instant", "run", "sealed_run"),
-    *("attempt_live", "attempt", "task_wait", "inbox", "quarantine"),
+    *("attempt_live", "attempt", "attempt_late", "task_wait", "inbox", "quarantine"),
 )
 
 
@@ -373,6 +373,7 @@ def plan(transaction: Transaction, fence: Fence, writes: Writes) -> None:
     _plan_heads(transaction, writes)
     _plan_runs(transaction, fence, writes)
     _plan_attempts(transaction, fence, writes)
+    _plan_late(transaction, fence, writes)
     _plan_waits(transaction, fence, writes)
     for row in writes.applied:
         values = row._asdict()
@@ -451,6 +452,15 @@ def _plan_attempts(transaction: Transaction, fence: Fence, writes: Writes) -> No
         transaction.insert("attempt_live", key, {**item._asdict(), **values, "shard": shard})
 
 
+def _plan_late(transaction: Transaction, fence: Fence, writes: Writes) -> None:
+    for late in writes.late:
+        if late.adopted and late.state is not AttemptState.SUCCEEDED:
+            raise BatchRefused("check attempt_late_adopted is violated", "23514")
+        if transaction.find("attempt_late", late[:5]) is None:
+            row = {**late._asdict(), "epoch": fence.epoch, "batch": fence.batch}
+            transaction.insert("attempt_late", late[:5], row)
+
+
 def _plan_waits(transaction: Transaction, fence: Fence, writes: Writes) -> None:
     gone = {(fence.shard, *row) for row in writes.waits_gone}
     for key in gone:
@@ -489,12 +499,7 @@ def recovered_rows(database: MemoryDatabase, shard: int) -> RecoveredRows:
         (row for row in mine("run") if row["finished_us"] is None), key=lambda row: row["run"]
     )
     numbers = {(row["day"], row["run"]) for row in live_runs}
-    last: dict[Key, Row] = {}
-    for key, row in tables["attempt"].items():
-        telling = row["state"] not in {AttemptState.REJECTED, AttemptState.LOST}
-        order = (row["number"], row["ended_epoch"], row["ended_batch"], telling, row["attempt_id"])
-        if key[:2] in numbers and order > last.get(key[:4], {"order": (0,)})["order"]:
-            last[key[:4]] = {**row, "order": order}
+    waits = (row for row in mine("task_wait") if (row["day"], row["run"]) in numbers)
     runs = _records(RunRecord, iter(live_runs))
     dags = _records(DagRecord, heads("dag"))
     schedules = _records(ScheduleRecord, heads("schedule"))
@@ -504,6 +509,29 @@ def recovered_rows(database: MemoryDatabase, shard: int) -> RecoveredRows:
         schedules,
         runs,
         _records(LiveRecord, mine("attempt_live")),
-        _records(EndRecord, iter(last.values())),
-        _records(WaitRecord, mine("task_wait")),
+        _records(EndRecord, _last_ends(database, numbers)),
+        _records(WaitRecord, waits),
     )
+
+
+_SILENT = frozenset({AttemptState.REJECTED, AttemptState.LOST, AttemptState.UNKNOWN})
+
+
+def _last_ends(database: MemoryDatabase, numbers: set[Key]) -> Iterator[Row]:
+    """The last ended attempt of each task instance of these runs, as it counts."""
+    last: dict[Key, tuple[Key, Row]] = {}
+    for key, row in database.tables["attempt"].items():
+        telling = row["state"] not in _SILENT
+        order = (row["number"], row["ended_epoch"], row["ended_batch"], telling, row["attempt_id"])
+        if key[:2] in numbers and order > last.get(key[:4], ((0,), row))[0]:
+            last[key[:4]] = (order, row)
+    for _, row in last.values():
+        late = database.tables["attempt_late"].get((*_place(row), row["attempt_id"]))
+        if late is not None and late["adopted"]:
+            yield {**row, "state": late["state"], "finished_us": late["finished_us"]}
+        else:
+            yield row
+
+
+def _place(row: Row) -> Key:
+    return (row["day"], row["run"], row["task"], row["expansion"])

@@ -76,6 +76,16 @@ SELECT day, run, task, expansion, attempt_id, number, state, agent, incarnation,
     stderr_bytes, message, epoch, batch, $2, $3
 FROM found;
 
+-- name: add_late_results
+-- An attempt ends late once: what it says again is not heard.
+INSERT INTO attempt_late (epoch, batch, day, run, task, expansion, attempt_id, state, started_us,
+    finished_us, exit_code, signal, stdout_bytes, stderr_bytes, message, adopted, reported_us)
+SELECT $1::int8, $2::int8, *
+FROM unnest($3::int4[], $4::int8[], $5::int4[], $6::int4[], $7::bytea[], $8::int2[], $9::int8[],
+            $10::int8[], $11::int4[], $12::int4[], $13::int8[], $14::int8[], $15::text[],
+            $16::bool[], $17::int8[])
+ON CONFLICT DO NOTHING;
+
 -- name: note_starts
 WITH found AS MATERIALIZED (
     SELECT live.place, given.started_us

@@ -14,7 +14,7 @@ ORDER BY shard.shard;
 
 -- name: list_agents
 SELECT agent, incarnation, boot_id, version, cpu_millis, memory_bytes, connected_us,
-    coalesce(attempts.number, 0)
+    coalesce(attempts.number, 0), containment
 FROM agent
 LEFT JOIN (SELECT agent, count(*) AS number FROM attempt_live GROUP BY agent)
     AS attempts USING (agent)
@@ -23,11 +23,12 @@ WHERE agent > $1 ORDER BY agent LIMIT $2;
 -- name: put_agent
 -- The latest session wins; an older one that arrives late changes nothing.
 INSERT INTO agent AS known (agent, incarnation, boot_id, version, cpu_millis, memory_bytes,
-    connected_us)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+    connected_us, containment)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (agent) DO UPDATE SET incarnation = excluded.incarnation,
     boot_id = excluded.boot_id, version = excluded.version, cpu_millis = excluded.cpu_millis,
-    memory_bytes = excluded.memory_bytes, connected_us = excluded.connected_us
+    memory_bytes = excluded.memory_bytes, connected_us = excluded.connected_us,
+    containment = excluded.containment
 WHERE known.connected_us <= excluded.connected_us;
 
 -- name: put_token
