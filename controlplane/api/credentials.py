@@ -30,6 +30,7 @@ _OPEN = frozenset({"grpc.health.v1.Health"})
 _ROLES: dict[str, frozenset[str]] = {
     "mainspring.v1.DagService": frozenset({"admin"}),
     "mainspring.v1.RunService": frozenset({"admin"}),
+    "mainspring.v1.ApprovalService": frozenset({"admin"}),
     "mainspring.v1.AdminService": frozenset({"admin"}),
     "mainspring.internal.v1.NodeService": frozenset({"admin", "node"}),
     "mainspring.agent.v1.AgentSessionService": frozenset({"admin", "node", "agent"}),

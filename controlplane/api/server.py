@@ -13,9 +13,19 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from mainspring.internal.v1 import node_pb2, node_pb2_grpc
-from mainspring.v1 import admin_pb2, admin_pb2_grpc, dag_pb2, dag_pb2_grpc, run_pb2, run_pb2_grpc
+from mainspring.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    approval_pb2,
+    approval_pb2_grpc,
+    dag_pb2,
+    dag_pb2_grpc,
+    run_pb2,
+    run_pb2_grpc,
+)
 
 from controlplane.api.admin_servicer import AdminServicer
+from controlplane.api.approval_servicer import ApprovalServicer
 from controlplane.api.credentials import Gatekeeper
 from controlplane.api.dag_servicer import DagServicer
 from controlplane.api.door import MAX_APPLY_BYTES, Door
@@ -52,6 +62,7 @@ class Servicers:
 
     dags: DagServicer
     runs: RunServicer
+    approvals: ApprovalServicer
     admin: AdminServicer
     node: NodeServicer
 
@@ -75,6 +86,7 @@ def build_server(
     server = grpc.aio.server(interceptors=[Door(gatekeeper)], options=_OPTIONS)
     dag_pb2_grpc.add_DagServiceServicer_to_server(servicers.dags, server)
     run_pb2_grpc.add_RunServiceServicer_to_server(servicers.runs, server)
+    approval_pb2_grpc.add_ApprovalServiceServicer_to_server(servicers.approvals, server)
     admin_pb2_grpc.add_AdminServiceServicer_to_server(servicers.admin, server)
     node_pb2_grpc.add_NodeServiceServicer_to_server(servicers.node, server)
     for extra in extras:
@@ -87,7 +99,7 @@ def build_server(
 
 
 def _names(extras: Sequence[Extra]) -> list[str]:
-    files = (dag_pb2, run_pb2, admin_pb2, node_pb2, health_pb2)
+    files = (dag_pb2, run_pb2, approval_pb2, admin_pb2, node_pb2, health_pb2)
     names = [
         service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values()
     ]

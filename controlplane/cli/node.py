@@ -21,6 +21,7 @@ from mainspring.cli.exit_codes import ExitCode
 from mainspring.cli.output import say
 
 from controlplane.api.admin_servicer import AdminServicer
+from controlplane.api.approval_servicer import ApprovalServicer
 from controlplane.api.credentials import Gatekeeper
 from controlplane.api.dag_servicer import DagServicer
 from controlplane.api.listeners import Listener, ListenerError
@@ -33,7 +34,9 @@ from controlplane.coordination.settings import CoordinationSettings
 from controlplane.core.types import day_of
 from controlplane.leader.node import LeadingNode
 from controlplane.leader.sessions.servicer import SERVICE as SESSIONS
+from controlplane.leader.times import LeaderTimes
 from controlplane.objectstore.logs import LogStore
+from controlplane.services.approvals import ApprovalService
 from controlplane.services.cluster import ClusterService, Server
 from controlplane.services.dags import DagService
 from controlplane.services.log_reading import LogService
@@ -55,6 +58,13 @@ _log = structlog.get_logger(__name__)
 UPKEEP_S = 3_600.0
 DAYS_BEHIND, DAYS_AHEAD = 1, 2
 CLOSE_GRACE_S = 0.2
+DEFAULT_LEADER_LEASE_MS = 5_000
+_FIELDS = {
+    "heartbeat": "heartbeat_ms",
+    "attempt-lease": "attempt_lease_ms",
+    "lease-grace": "lease_grace_ms",
+    "lease-drift": "lease_drift_ms",
+}
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # A step makes many small objects that live as long as their run: look for cycles seldom.
 _GC_THRESHOLDS = (50_000, 50, 50)
@@ -64,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs a node; 0 after a clean stop."""
     try:
         settings = parse_node_settings(vars_of(arguments))
-        coordination = CoordinationSettings(settings.cluster, settings.etcd)
+        coordination, times = times_of(settings)
         listener = Listener(settings.listen)
     except SettingsError as error:
         for flag, reason in error.problems:
@@ -80,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     gc.set_threshold(*_GC_THRESHOLDS)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(settings, coordination, listener))
+            return runner.run(_run(settings, coordination, times, listener))
     except ListenerError as error:
         say(f"error: --listen {error}")
         return ExitCode.CONFLICT
@@ -90,6 +100,28 @@ def main(arguments: Sequence[str]) -> int:
     except StoreError as error:
         say(f"error: {error}")
         return ExitCode.UNREACHABLE
+
+
+def times_of(settings: NodeSettings) -> tuple[CoordinationSettings, LeaderTimes]:
+    """What a node is timed by. Raises ValueError with all that does not fit, by flag."""
+    given = dict(settings.times_ms)
+    lease_ttl_ms = given.pop("leader-lease", DEFAULT_LEADER_LEASE_MS)
+    others = {_FIELDS[flag]: time_ms for flag, time_ms in given.items()}
+    faults: list[str] = []
+    try:
+        coordination = CoordinationSettings.of_lease(settings.cluster, settings.etcd, lease_ttl_ms)
+    except ValueError as error:
+        faults.append(str(error))
+    try:
+        times = LeaderTimes.of_leader_lease(lease_ttl_ms, **others)
+    except ValueError as error:
+        faults.append(str(error))
+    if faults:
+        text = "; ".join(faults).replace("lease_ttl_ms", "--leader-lease")
+        for flag, field in _FIELDS.items():
+            text = text.replace(field, f"--{flag}")
+        raise ValueError(text)
+    return coordination, times
 
 
 def vars_of(arguments: Sequence[str]) -> dict[str, str]:
@@ -109,20 +141,29 @@ def vars_of(arguments: Sequence[str]) -> dict[str, str]:
     add("--etcd", metavar="HOST:PORT[,…]", help="members of etcd")
     add("--token-file", metavar="FILE", help="file with this node's token")
     add("--objects", metavar="URL", help="object store of logs")
+    add("--heartbeat", metavar="TIME", help="between two heartbeats of an agent; default: 5s")
+    add("--attempt-lease", metavar="TIME", help="how long attempts outlive an answer; default: 2m")
+    add("--lease-grace", metavar="TIME", help="within it agents have killed; default: 10s")
+    add("--lease-drift", metavar="TIME", help="between two clocks at its end; default: 2s")
+    add("--leader-lease", metavar="TIME", help="of this node in etcd, whole seconds; default: 5s")
     add("--log-level", default="info", help="debug, info or warning")
     options = vars(parser.parse_args(arguments))
     return {name.replace("_", "-"): text or "" for name, text in options.items()}
 
 
 async def _run(
-    settings: NodeSettings, coordination: CoordinationSettings, listener: Listener
+    settings: NodeSettings,
+    coordination: CoordinationSettings,
+    times: LeaderTimes,
+    listener: Listener,
 ) -> int:
     stop = asyncio.Event()
     for number in _STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store = await Store.open(settings.dsn)
     try:
-        node = NodeProcess(settings, coordination, store, await store.count_shards())
+        shards = await store.count_shards()
+        node = NodeProcess(settings, coordination, times, store, shards)
         await node.serve(listener, stop)
     finally:
         await store.close()
@@ -136,6 +177,7 @@ class NodeProcess:
         self,
         settings: NodeSettings,
         coordination: CoordinationSettings,
+        times: LeaderTimes,
         store: Store,
         shards: int,
     ) -> None:
@@ -152,6 +194,7 @@ class NodeProcess:
             self._clock,
             self._entropy,
             self._stats,
+            times,
         )
         self._peers = Peers(
             self._leading.leaderships, store.shards, self._clock, token=settings.token
@@ -191,13 +234,16 @@ class NodeProcess:
     def _servicers(self) -> Servicers:
         api, clock, leading = self._store.api, self._clock, self._leading
         membership = leading.coordination.membership
-        pictures = Pictures(api, Versions(api))
-        notices = Notices(api, self._store.shards, leading.fleet, membership)
+        versions = Versions(api)
+        pictures = Pictures(api, versions)
+        hub, leases = leading.hub, leading.times.leases
+        notices = Notices(api, self._store.shards, leading.fleet, hub.absences, membership, leases)
         runs = RunService(api, self._commands, pictures, notices, clock, self._entropy)
-        logs = LogService(api, pictures, LogStore(self._settings.objects), leading.hub.tails, clock)
+        logs = LogService(api, pictures, LogStore(self._settings.objects), hub.tails, clock)
         return Servicers(
             dags=DagServicer(DagService(api, self._commands, clock)),
             runs=RunServicer(runs, WatchService(pictures, runs, leading.news, clock), logs),
+            approvals=ApprovalServicer(ApprovalService(api, self._commands, pictures, versions)),
             admin=AdminServicer(ClusterService(api, leading.fleet, membership, self._server)),
             node=NodeServicer(leading.leaderships, self._stats),
         )

@@ -188,8 +188,8 @@ def _disconnect_problems(task: dag_pb2.TaskSpec) -> Iterator[tuple[str, str]]:
 
 def _limit_problems(task: dag_pb2.TaskSpec) -> Iterator[tuple[str, str]]:
     if task.on_disconnect in _FENCING:
-        reason = "has no meaning with fence, which ends an attempt with its attempt lease"
-        yield "disconnect_limit", f"{reason}; remove it, or choose continue or retry"
+        fault = "has no meaning with fence, which ends an attempt with its attempt lease"
+        yield "disconnect_limit", f"{fault}; remove it, or choose continue or retry"
     elif reason := duration_problem(task.disconnect_limit):
         yield "disconnect_limit", reason
     elif not 0 < duration_ms(task.disconnect_limit) <= MAX_DISCONNECT_LIMIT_MS:

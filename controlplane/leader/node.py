@@ -43,15 +43,15 @@ class LeadingNode:
         self.fleet = Fleet()
         self.leaderships = Leaderships()
         self.news = RunNews()
-        times = times or LeaderTimes.of_leader_lease(settings.lease_ttl_ms)
+        self.times = times or LeaderTimes.of_leader_lease(settings.lease_ttl_ms)
         self.hub = SessionHub(
             me.node,
             self.fleet,
             Roster(agents, entropy.holder()),
             clock,
             stats,
-            heartbeat_ms=times.heartbeat_ms,
-            attempt_lease_ms=times.attempt_lease_ms,
+            heartbeat_ms=self.times.heartbeat_ms,
+            attempt_lease_ms=self.times.attempt_lease_ms,
         )
         self.sessions = AgentSessions(self.hub, clock, stats)
         self.coordination = NodeCoordination(settings, me, shards=shards, listener=self.leaderships)
@@ -65,7 +65,7 @@ class LeadingNode:
             clock,
             entropy,
             stats,
-            times,
+            self.times,
             self.news,
         )
         self.coordination.membership.add_listener(self._tell_peers)

@@ -111,4 +111,5 @@ def _agent(item: AgentItem, room: Room | None) -> AgentView:
         incarnation=item.incarnation,
         connected_us=item.connected_us,
         granted_cpu_millis=0 if room is None else room.grant_cpu,
+        containment=item.containment,
     )

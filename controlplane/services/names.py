@@ -66,6 +66,24 @@ def parse_run_or_task(field: str, name: str) -> TaskName:
     return TaskName(run, task, attempt)
 
 
+def parse_dag_or_run(field: str, name: str) -> tuple[str | None, RunName | None]:
+    """The DAG and the run of `dags/{dag}` or `dags/{dag}/runs/{run}`; None where not named."""
+    parts = name.split("/")
+    if len(parts) == 4:
+        run = parse_run(field, name)
+        return run.dag, run
+    return parse_dag_or_any(field, name), None
+
+
+def parse_approval(field: str, name: str) -> tuple[RunName, str]:
+    """The run and the task of `dags/{dag}/runs/{run}/tasks/{task}/approval`."""
+    parts = name.split("/")
+    if len(parts) != 7 or (*parts[:6:2], parts[6]) != ("dags", "runs", "tasks", "approval"):
+        form = "dags/{dag}/runs/{run}/tasks/{task}/approval"
+        raise refused(field, f"{shown(name)} is no name of an approval; write {form}")
+    return RunName(*_run(field, parts)), _id(field, parts[5])
+
+
 def _run(field: str, parts: list[str]) -> tuple[str | None, bytes]:
     dag = None if parts[1] == ANY else _id(field, parts[1])
     text = parts[3].lower()

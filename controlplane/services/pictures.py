@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from signal import Signals
 
 from controlplane.codec.commands import parse_command
-from controlplane.codec.runs import AttemptView, RunView, TaskView, pending_run
-from controlplane.core.effects import CommandOutcome
+from controlplane.codec.runs import AttemptView, LateView, RunView, TaskView, pending_run
+from controlplane.core.effects import CommandOutcome, WaitKind
 from controlplane.core.events import WaitRecord
 from controlplane.core.graph.names import shown
-from controlplane.core.run.derive import derive, own_state
+from controlplane.core.run.derive import derive, own_state, waiting_state
 from controlplane.core.states import AttemptState, RunState, TaskState
 from controlplane.core.types import DagKey, DagVersion, uuid_text
 from controlplane.services.delays import for_next_attempt
@@ -22,14 +22,17 @@ from controlplane.services.errors import NotFound
 from controlplane.services.names import RunName
 from controlplane.services.versions import ReadVersion, Versions
 from controlplane.store.api import ApiStore
-from controlplane.store.records import AttemptItem, PendingRun, RunItem, RunTaskRows
+from controlplane.store.records import AttemptItem, LateItem, PendingRun, RunItem, RunTaskRows
 
 _REASONS = {
     AttemptState.TIMED_OUT: "it took longer than its timeout",
     AttemptState.CANCELLED: "it was stopped by a cancellation",
     AttemptState.LOST: "its agent lost it",
     AttemptState.REJECTED: "its agent refused it",
+    AttemptState.UNKNOWN: "nobody knows how far it got",
 }
+
+ADOPTED = "its attempt had been given up, and reported its success later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,15 @@ class Picture:
     def ready(self) -> list[int]:
         """Numbers of the tasks that wait for a place."""
         return [number for number, state in enumerate(self.states) if state == TaskState.READY]
+
+    def approvals(self) -> list[WaitRecord]:
+        """What waits for a decision, the oldest first."""
+        waits = (wait for wait in self.rows.waits if wait.kind == WaitKind.APPROVAL)
+        waiting = TaskState.AWAITING_APPROVAL
+        return sorted(
+            (wait for wait in waits if self.states[wait.task] == waiting),
+            key=lambda wait: (wait.due_us, wait.task),
+        )
 
 
 class Pictures:
@@ -144,10 +156,23 @@ def attempt_view(task: str, item: AttemptItem) -> AttemptView:
         ended_batch=item.ended_batch or 0,
         stdout_bytes=item.stdout_bytes,
         stderr_bytes=item.stderr_bytes,
+        late=None if item.late is None else _late_view(item.late),
     )
 
 
-def reason_of(item: AttemptItem) -> str:
+def _late_view(late: LateItem) -> LateView:
+    return LateView(
+        late.state,
+        reason_of(late),
+        late.started_us,
+        late.finished_us,
+        late.exit_code,
+        late.signal,
+        late.adopted,
+    )
+
+
+def reason_of(item: AttemptItem | LateItem) -> str:
     """Why an attempt ended as it did, where there is something to say."""
     if item.message:
         return item.message
@@ -174,7 +199,7 @@ def _own(version: DagVersion, rows: RunTaskRows) -> dict[int, TaskState]:
         each.task: own_state(version, each.task, each.number, AttemptState(each.state))
         for each in rows.ended
     }
-    own.update((wait.task, TaskState.BACKOFF) for wait in rows.waits)
+    own.update((wait.task, waiting_state(wait.kind)) for wait in rows.waits)
     for each in rows.live:
         running = each.state == AttemptState.RUNNING
         own[each.task] = TaskState.RUNNING if running else TaskState.ASSIGNED
@@ -184,17 +209,14 @@ def _own(version: DagVersion, rows: RunTaskRows) -> dict[int, TaskState]:
 def _task_view(
     task: str, label: str, state: int, last: AttemptItem | None, wait: WaitRecord | None
 ) -> TaskView:
-    due_us = wait.due_us if wait is not None and state == TaskState.BACKOFF else None
     if last is None:
         return TaskView(task, label, state, _unstarted_reason(state))
-    reason = "" if state == TaskState.SUCCEEDED else reason_of(last)
-    if due_us is not None:
-        reason = for_next_attempt(reason, last.number, due_us)
+    due_us = wait.due_us if wait is not None and state == TaskState.BACKOFF else None
     return TaskView(
         task,
         label,
         state,
-        reason,
+        _reason(state, last, wait),
         last.number,
         last.agent,
         last.started_us,
@@ -202,6 +224,20 @@ def _task_view(
         last.exit_code,
         due_us,
     )
+
+
+def _reason(state: int, last: AttemptItem, wait: WaitRecord | None) -> str:
+    """Why a task instance that has had an attempt is in this state."""
+    if state == TaskState.SUCCEEDED:
+        return ADOPTED if last.late is not None and last.late.adopted else ""
+    if wait is None:
+        return reason_of(last)
+    if state == TaskState.BACKOFF:
+        return for_next_attempt(reason_of(last), last.number, wait.due_us)
+    if state == TaskState.AWAITING_APPROVAL:
+        return wait.reason
+    rejected = wait.kind == WaitKind.MARK and state == TaskState.FAILED
+    return f"an approval was refused: {wait.reason}" if rejected else reason_of(last)
 
 
 def _unstarted_reason(state: int) -> str:

@@ -2,7 +2,7 @@
 
 Each is small enough for a test to stand in for. Who implements them: the leaders of the node and
 the gRPC client to its peers (`Leaders`), the session hub (`LogTails`), the fleet (`Rooms`), and the
-membership of coordination (`Membership`).
+membership of coordination (`Membership`), and the session hub again (`Absences`).
 """
 
 from __future__ import annotations
@@ -49,6 +49,16 @@ class Rooms(Protocol):
 
     def rooms(self) -> tuple[Room, ...]:
         """All agents that had a session here since the node started."""
+        ...
+
+
+class Absences(Protocol):
+    """Which agents have left this node."""
+
+    def left_us(self, agent: str) -> int | None:
+        """When the last session of an agent ended, which has had no other here since; None: it
+        has one, or has had none since the node started.
+        """
         ...
 
 

@@ -15,9 +15,16 @@ from typing import Self
 
 import grpc
 from mainspring.internal.v1 import node_pb2_grpc
-from mainspring.v1 import admin_pb2_grpc, dag_pb2, dag_pb2_grpc, run_pb2_grpc
+from mainspring.v1 import (
+    admin_pb2_grpc,
+    approval_pb2_grpc,
+    dag_pb2,
+    dag_pb2_grpc,
+    run_pb2_grpc,
+)
 
 from controlplane.api.admin_servicer import AdminServicer
+from controlplane.api.approval_servicer import ApprovalServicer
 from controlplane.api.credentials import Gatekeeper
 from controlplane.api.dag_servicer import DagServicer
 from controlplane.api.listeners import Listener
@@ -32,9 +39,12 @@ from controlplane.core.events import Event, Finished, Inventory, Recovered, Star
 from controlplane.core.fleet.placement import Fleet
 from controlplane.core.shard.shard import Shard
 from controlplane.core.states import AttemptState
+from controlplane.core.time.leases import LeaseTimes
 from controlplane.core.types import DagKey, Resources
 from controlplane.leader.news import RunNews
+from controlplane.leader.sessions.absences import Absences
 from controlplane.objectstore.logs import LogPiece, LogStore
+from controlplane.services.approvals import ApprovalService
 from controlplane.services.cluster import ClusterService, Server
 from controlplane.services.dags import DagService
 from controlplane.services.log_reading import LogService
@@ -170,6 +180,7 @@ class World:
         self._extras = extras
         self._stack = AsyncExitStack()
         self.tails, self.members, self.stats = Tails(), Members(), Stats()
+        self.absences = Absences()
 
     async def __aenter__(self) -> Self:
         self.store = await Store.open(self._dsn)
@@ -193,6 +204,7 @@ class World:
         self.channel = await self.connect(TOKEN, ("grpc.max_receive_message_length", 64 << 20))
         self.dags = dag_pb2_grpc.DagServiceStub(self.channel)
         self.runs = run_pb2_grpc.RunServiceStub(self.channel)
+        self.approvals = approval_pb2_grpc.ApprovalServiceStub(self.channel)
         self.admin = admin_pb2_grpc.AdminServiceStub(self.channel)
         self.nodes = node_pb2_grpc.NodeServiceStub(self.channel)
         return self
@@ -202,8 +214,10 @@ class World:
 
     def _servicers(self, inbox: Commands, clock: SystemClock) -> Servicers:
         api, members, rooms = self.store.api, self.members, self.leader.fleet
-        pictures = Pictures(api, Versions(api))
-        notices = Notices(api, self.store.shards, rooms, members)
+        versions = Versions(api)
+        pictures = Pictures(api, versions)
+        around = (rooms, self.absences, members, LeaseTimes())
+        notices = Notices(api, self.store.shards, *around)
         runs = RunService(api, inbox, pictures, notices, clock, EntropySource())
         watches = WatchService(pictures, runs, RunNews(), clock)
         logs = LogService(api, pictures, LogStore(f"file://{self.folder}"), self.tails, clock)
@@ -211,6 +225,7 @@ class World:
         return Servicers(
             DagServicer(DagService(api, inbox, clock)),
             RunServicer(runs, watches, logs),
+            ApprovalServicer(ApprovalService(api, inbox, pictures, versions)),
             AdminServicer(ClusterService(api, rooms, members, server)),
             NodeServicer(self.leader, self.stats),
         )
