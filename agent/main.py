@@ -1,24 +1,36 @@
-"""The entry point of the agent process: `python -P -m agent.main`.
+"""The entry point of the agent process: `mainspring-agent`, or `python -P -m agent.main`.
 
 Decides: how the agent logs (lines for people on a terminal, JSON elsewhere, always to standard
-error) and what its exit code means: 0 stopped, 2 wrong settings, 3 refused by the nodes, 70 broken.
+error), what its signals mean (SIGTERM, SIGINT: stop with the tasks; SIGUSR2: leave the tasks to the
+supervisor for the next start) and what its exit code means: 0 stopped, 2 wrong settings or a folder
+in use, 3 refused by the nodes, 70 broken. Promises: one agent for each work folder.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 import uvloop
 
-from agent.settings import AgentSettings, SettingsError, parse
-from agent.shell import AgentShell, new_identity
+from agent.core.records import JournalState
+from agent.journal.file import Journal, open_journal
+from agent.journal.lock import FolderTaken, lock_folder
+from agent.journal.reading import NotAJournal
+from agent.journal.show import show
+from agent.settings import AgentSettings, SettingsError, parse, parse_journal
+from agent.shell import EXIT_BROKEN, AgentShell, read_clocks
 
+EXIT_NO_JOURNAL = 1
 EXIT_SETTINGS = 2
+JOURNAL = "journal"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def configure_logging(log_format: str) -> None:
@@ -39,25 +51,68 @@ def configure_logging(log_format: str) -> None:
     )
 
 
-async def run(settings: AgentSettings) -> int:
-    """Runs an agent until a signal or a refusal ends it."""
-    shell = AgentShell(settings, new_identity(), version("mainspring-server"))
+async def run(settings: AgentSettings, journal: Journal, state: JournalState) -> int:
+    """Runs an agent until a signal, a refusal or a fault ends it."""
+    shell = AgentShell(settings, journal, state, version("mainspring-server"))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, shell.stop)
+    loop.add_signal_handler(signal.SIGUSR2, shell.hand_over)
     return await shell.run()
 
 
-def main(argv: Sequence[str]) -> int:
+def run_agent(argv: Sequence[str]) -> int:
     try:
         settings = parse(argv)
+        lock = lock_folder(settings.work)
     except SettingsError as error:
-        for line in error.errors:
-            print(f"error: {line}", file=sys.stderr)
-        return EXIT_SETTINGS
+        return _complain(error.errors, EXIT_SETTINGS)
+    except (FolderTaken, OSError) as error:
+        return _complain([str(error)], EXIT_SETTINGS)
     configure_logging(settings.log_format)
-    return uvloop.run(run(settings))
+    try:
+        boot_id = BOOT_ID.read_text("ascii").strip()
+        opened = open_journal(settings.work / JOURNAL, boot_id, read_clocks().wall_us)
+    except OSError as error:
+        return _complain([f"the journal cannot be opened: {error}"], EXIT_BROKEN)
+    try:
+        return uvloop.run(run(settings, *opened))
+    finally:
+        os.close(lock)
+
+
+def show_journal(argv: Sequence[str]) -> int:
+    command = parse_journal(argv)
+    path = command.work / JOURNAL
+    try:
+        for line in show(path, as_json=command.as_json):
+            print(line)
+    except (OSError, NotAJournal) as error:
+        return _complain([f"no journal to show in {command.work}: {error}"], EXIT_NO_JOURNAL)
+    return 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a command; options alone are those of `run`."""
+    match list(argv):
+        case ["journal", *rest]:
+            return show_journal(rest)
+        case ["run", *rest]:
+            return run_agent(rest)
+        case rest:
+            return run_agent(rest)
+
+
+def _complain(errors: Sequence[str], code: int) -> int:
+    for line in errors:
+        print(f"error: {line}", file=sys.stderr)
+    return code
+
+
+def command() -> None:
+    """The program `mainspring-agent`."""
+    sys.exit(main(sys.argv[1:]))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command()

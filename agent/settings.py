@@ -84,18 +84,42 @@ def parse(argv: Sequence[str]) -> AgentSettings:
     return settings
 
 
+@dataclass(frozen=True, slots=True)
+class JournalCommand:
+    """`journal show`: print the journal in a work folder."""
+
+    work: Path
+    as_json: bool
+
+
+def parse_journal(argv: Sequence[str]) -> JournalCommand:
+    """Reads what follows `journal` on a command line; ends the process with a usage text if it is
+    wrong.
+    """
+    parser = argparse.ArgumentParser(prog="mainspring-agent journal")
+    commands = parser.add_subparsers(required=True, metavar="show")
+    show = commands.add_parser(
+        "show", help="print what an agent has written down, also while it runs"
+    )
+    show.add_argument("work", metavar="WORK", type=Path, help="folder that is given as --work")
+    show.add_argument("--json", action="store_true", help="one JSON object a line")
+    arguments = parser.parse_args(argv)
+    return JournalCommand(arguments.work, arguments.json)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -P -m agent.main",
+        prog="mainspring-agent run",
         description="Run tasks of a Mainspring cluster on this machine.",
-        epilog="example: python -P -m agent.main --name build-1 --nodes 127.0.0.1:7001 "
-        "--token-file admin.token --work /var/lib/mainspring/build-1",
+        epilog="example: mainspring-agent run --name build-1 --nodes 127.0.0.1:7001 "
+        "--token-file admin.token --work /var/lib/mainspring/build-1 | "
+        "what an agent has written down: mainspring-agent journal show WORK",
     )
     add = parser.add_argument
     add("--name", help="name of the agent, unique in the cluster")
     add("--nodes", help="addresses of nodes, host:port[,host:port]; one is enough")
     add("--token-file", help="file that holds the token of the cluster")
-    add("--work", help="folder for working folders and output that waits for its upload")
+    add("--work", help="folder of the agent: journal, supervisor, output that waits for its upload")
     add("--objects", help="where logs are kept, a URL (default: file://WORK/objects)")
     add("--capacity", help="what to offer, CPU[,MEMORY], e.g. 4,8G (default: the machine)")
     add("--label", action="append", default=[], help="NAME=VALUE, for placement; repeatable")

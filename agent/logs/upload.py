@@ -1,7 +1,8 @@
 """Uploads what attempts write, in chunks.
 
 Decides: when a chunk is uploaded: at once when an attempt is over or 256 KB wait, else a second
-after the one before. A failed upload is repeated until it succeeds; the spool keeps the bytes.
+after the one before. A failed upload is repeated until it succeeds; the spool keeps the bytes. What
+an earlier start of the agent began is gone on with where the chunks in the store end.
 
 Promises: a result never waits for an upload; an attempt without output makes no object; chunks of a
 stream are uploaded in order, one at a time.
@@ -14,7 +15,7 @@ import time
 
 import obstore
 import structlog
-from mainspring.logkeys import STREAMS, chunk_key
+from mainspring.logkeys import STREAMS, chunk_key, parse_offset
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 
@@ -57,9 +58,16 @@ class Uploader:
         self._started.set()
 
     def finish(self, attempt_id: bytes) -> None:
-        """The attempt is over: uploads the rest, then removes the files."""
-        log = self._live.pop(attempt_id)
-        log.ended = True
+        """The attempt is over: uploads the rest, then removes the files. One whose log is not
+        watched (any more) is passed over.
+        """
+        log = self._live.pop(attempt_id, None)
+        if log is not None:
+            self._spool.end(attempt_id)
+            self.complete(attempt_id, log)
+
+    def complete(self, attempt_id: bytes, log: SpooledLog) -> None:
+        """Uploads the rest of the log of an attempt that is over."""
         if log.waiting():
             self._enqueue(attempt_id, log)
         else:
@@ -110,6 +118,10 @@ class Uploader:
 
     async def _upload(self, log: SpooledLog) -> None:
         """One chunk of each stream."""
+        if not log.asked:
+            for stream in (STDOUT, STDERR):
+                log.uploaded[stream] = await self._uploaded(f"{log.prefix}/{STREAMS[stream]}")
+            log.asked = True
         for stream in (STDOUT, STDERR):
             data = log.read(stream, log.uploaded[stream], CHUNK_BYTES)
             if data:
@@ -118,3 +130,16 @@ class Uploader:
                     await obstore.put_async(self._store, key, data)
                 log.uploaded[stream] += len(data)
                 log.uploaded_at_s = time.monotonic()
+
+    async def _uploaded(self, folder: str) -> int:
+        """How many bytes from the first on are in the store."""
+        try:
+            async with asyncio.timeout(PUT_DEADLINE_S):
+                listed = await self._store.list(prefix=folder).collect_async()
+        except FileNotFoundError:
+            return 0
+        end = 0
+        for offset, size in sorted((parse_offset(str(c["path"])), c["size"]) for c in listed):
+            if offset <= end:
+                end = max(end, offset + size)
+        return end

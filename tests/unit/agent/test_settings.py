@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from agent.core.types import Amount
-from agent.settings import SettingsError, is_loopback, machine_capacity, parse
+from agent.settings import (
+    JournalCommand,
+    SettingsError,
+    is_loopback,
+    machine_capacity,
+    parse,
+    parse_journal,
+)
 
 
 def arguments(folder: Path, **changed: str) -> list[str]:
@@ -108,3 +115,17 @@ def test_a_file_without_a_token_is_refused(tmp_path: Path, content: bytes):
 )
 def test_only_loopback_is_spoken_to_in_plain_text(address: str, local: bool):
     assert is_loopback(address) is local
+
+
+def test_the_journal_of_a_folder_can_be_shown():
+    assert parse_journal(["show", "/w", "--json"]) == JournalCommand(Path("/w"), as_json=True)
+    assert parse_journal(["show", "/w"]) == JournalCommand(Path("/w"), as_json=False)
+
+
+@pytest.mark.parametrize("argv", [[], ["show"], ["drop", "/w"]])
+def test_a_wrong_command_about_the_journal_gets_its_usage(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit, match="2"):
+        parse_journal(argv)
+    assert "usage: mainspring-agent journal" in capsys.readouterr().err

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
 
 from agent.core.entries import Assign
 from agent.logs.spool import STDERR, STDOUT, Spool
 
 ID = b"a" * 16
+ASSIGN = Assign(0, 1, 1, ID, b"i", 1, 1, "d", "r", "t", "acme")
+PREFIX = f"logs/acme/d/r/t/{ID.hex()}"
 
 
 def written(tmp_path: Path):
     spool = Spool(tmp_path)
-    log = spool.create(Assign(0, 1, 1, ID, b"i", 1, "d", "r", "t", "acme"))
-    with log.files() as (stdout, _stderr):
-        os.write(stdout, b"hello")
+    log = spool.create(ASSIGN)
+    log.paths[STDOUT].write_bytes(b"hello")
+    log.paths[STDERR].touch()
     return spool, log
 
 
@@ -25,7 +29,7 @@ def test_a_log_is_read_from_any_offset(tmp_path: Path):
 
 
 def test_files_that_were_never_made_are_empty(tmp_path: Path):
-    log = Spool(tmp_path / "gone").create(Assign(0, 1, 1, ID, b"i"))
+    log = Spool(tmp_path / "gone").create(ASSIGN)
     assert (log.size(STDOUT), log.read(STDOUT, 0, 9)) == (0, b"")
 
 
@@ -33,7 +37,7 @@ def test_files_go_when_all_is_over_uploaded_and_read(tmp_path: Path):
     spool, log = written(tmp_path)
     assert spool.live() == [log]
     assert not spool.release(ID)
-    log.ended = True
+    spool.end(ID)
     assert spool.unfinished()
     assert not spool.release(ID)
     log.uploaded[STDOUT] = 5
@@ -44,3 +48,52 @@ def test_files_go_when_all_is_over_uploaded_and_read(tmp_path: Path):
     assert not spool.release(ID)
     assert list(tmp_path.iterdir()) == []
     assert spool.find(ID) is None
+
+
+def test_a_log_is_made_once(tmp_path: Path):
+    spool, log = written(tmp_path)
+    assert spool.create(ASSIGN) is log
+    assert spool.adopt(ASSIGN) is log
+    assert log.asked
+
+
+def test_the_log_of_an_attempt_of_an_earlier_start_is_found_again(tmp_path: Path):
+    written(tmp_path)
+    spool = Spool(tmp_path)
+    assert spool.recover({ID}) == {}
+    log = spool.adopt(ASSIGN)
+    assert (log.prefix, log.waiting(), log.ended, log.asked) == (PREFIX, 5, False, False)
+
+
+def test_output_that_is_owed_is_found_without_its_attempt(tmp_path: Path):
+    spool, _ = written(tmp_path)
+    spool.end(ID)
+    again = Spool(tmp_path)
+    log = again.recover(())[ID]
+    assert (log.prefix, log.waiting(), log.ended, log.asked) == (PREFIX, 5, True, False)
+    log.uploaded[STDOUT] = 5
+    assert again.release(ID)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_attempt_without_output_leaves_no_note(tmp_path: Path):
+    spool = Spool(tmp_path)
+    log = spool.create(ASSIGN)
+    for path in log.paths:
+        path.touch()
+    spool.end(ID)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert Spool(tmp_path).recover(()) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("note", [None, "logs/acme/d/r"])
+def test_output_of_nobody_is_told_and_left_alone(tmp_path: Path, note: str | None):
+    _, log = written(tmp_path)
+    if note is not None:
+        (tmp_path / f"{ID.hex()}.owed").write_text(note)
+    (tmp_path / "something else").touch()
+    with capture_logs() as logs:
+        assert Spool(tmp_path).recover(()) == {}
+    assert [line["path"] for line in logs] == [str(log.paths[STDOUT])]
+    assert log.paths[STDOUT].read_bytes() == b"hello"
