@@ -16,7 +16,7 @@ from collections.abc import Iterator
 SIDE = 6  # images along each side of the field
 MILLIS = {
     "mProject": 600,
-    "mDiffFit": 120,
+    "mDiffFit": 300,
     "mConcatFit": 300,
     "mBgModel": 800,
     "mBackground": 150,
@@ -25,6 +25,7 @@ MILLIS = {
     "mViewer": 350,
 }
 SPREAD_MS = 20  # images differ a little, so that stages do not end all at once
+OVERLAP_STEPS = 22  # overlaps differ a lot: most of them go on when half of the tasks have ended
 
 HEAD = """\
 # Made by examples/montage.py; do not edit.
@@ -42,7 +43,7 @@ SCRIPT = """\
         - &ledger |
           set -eu
           ledger=${MAINSPRING_LEDGER:-/dev/null}
-          line="$MAINSPRING_ATTEMPT_ID $MAINSPRING_RUN $MAINSPRING_TASK"
+          line="$MAINSPRING_ATTEMPT_ID $MAINSPRING_RUN $MAINSPRING_TASK $$"
           date "+start $line %s%N" >>"$ledger"
           [ "$1" = 0 ] || sleep "$1"
           exec date "+end $line %s%N" >>"$ledger"
@@ -59,14 +60,15 @@ def overlaps() -> Iterator[tuple[int, int]]:
 
 
 def stages() -> Iterator[tuple[str, str, int, list[str]]]:
-    """Stage, id, milliseconds and parents of every task."""
+    """Stage, id, extra time in SPREAD_MS and parents of every task."""
     images = range(SIDE * SIDE)
     pairs = list(overlaps())
     for image in images:
         yield "mProject", f"mProject-{image:02}", image % 10, []
     for first, second in pairs:
         parents = [f"mProject-{first:02}", f"mProject-{second:02}"]
-        yield "mDiffFit", f"mDiffFit-{first:02}-{second:02}", second % 5, parents
+        extra = second % 5 * OVERLAP_STEPS
+        yield "mDiffFit", f"mDiffFit-{first:02}-{second:02}", extra, parents
     differences = [f"mDiffFit-{first:02}-{second:02}" for first, second in pairs]
     yield "mConcatFit", "mConcatFit", 0, differences
     yield "mBgModel", "mBgModel", 0, ["mConcatFit"]

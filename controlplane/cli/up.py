@@ -23,7 +23,13 @@ from mainspring.cli.output import Table, print_tables, say
 from controlplane.embedded import errors
 from controlplane.embedded.cluster import EmbeddedCluster
 from controlplane.embedded.folder import DataFolder
-from controlplane.embedded.plan import DEFAULT_PORT, DEFAULT_SHARDS, Capacity, ClusterSettings
+from controlplane.embedded.plan import (
+    DEFAULT_PORT,
+    DEFAULT_SHARDS,
+    Capacity,
+    ClusterSettings,
+    LeaseFlags,
+)
 
 MOST_NODES = 64
 MOST_SHARDS = 1_024
@@ -104,6 +110,9 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> ClusterSettin
     """The settings that a command line asks for; a wrong one ends the process with code 2."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    leases = LeaseFlags(options.heartbeat, options.attempt_lease)
+    if problem := leases.problem():
+        parser.error(problem)
     return ClusterSettings(
         data=options.data,
         nodes=options.nodes,
@@ -114,6 +123,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> ClusterSettin
         port=options.port,
         capacity=options.capacity,
         task_env=tuple(options.task_env),
+        leases=leases,
     )
 
 
@@ -156,6 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--etcd", type=endpoints, help="etcd to use, HOST:PORT[,HOST:PORT…]")
     add("--port", type=_number(1, 65_535), default=DEFAULT_PORT, help="port of the first node")
     add("--capacity", type=capacity, help="CPU[,MEMORY] of each agent, such as 4,8GiB")
+    add("--heartbeat", type=duration_ms, help="how often agents are heard, such as 1s")
+    add("--attempt-lease", type=duration_ms, help="how long tasks outlive the last answer")
     add(
         "--task-env",
         type=variable,
@@ -195,6 +207,16 @@ def capacity(text: str) -> Capacity:
     if cpu < 0.001 or memory_bytes == 0:
         raise argparse.ArgumentTypeError(f"{text!r} leaves nothing to offer")
     return Capacity(cpu, memory_bytes)
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of a duration such as 500ms or 6s."""
+    from mainspring.definition.quantities import QuantityError, parse_duration
+
+    try:
+        return parse_duration(text.strip()) // 1_000_000
+    except QuantityError as error:
+        raise argparse.ArgumentTypeError(f"{error.message}. {error.hint}".strip()) from None
 
 
 def variable(text: str) -> str:

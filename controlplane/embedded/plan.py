@@ -26,7 +26,10 @@ CLUSTER = "local"
 # An agent below one core could never take a task that does not say how small it is.
 LEAST_CPU = 1.0
 BEATS_PER_LEASE = 6
+LEAST_BEAT_MS = 100
 LONGEST_BEAT_MS = 5_000
+LEAST_LEASE_MS = 1_000
+DEFAULT_LEASE_MS = 120_000
 _LAST_PORT = 65_535
 # What a process needs to find programs, its home and its language; anything else is asked for.
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -50,6 +53,17 @@ class LeaseFlags:
 
     heartbeat_ms: int | None = None
     attempt_lease_ms: int | None = None
+
+    def problem(self) -> str:
+        """Why nodes would refuse them; empty when they would not."""
+        beat_ms, lease_ms = self.heartbeat_ms, self.attempt_lease_ms
+        if beat_ms is not None and beat_ms < LEAST_BEAT_MS:
+            return f"--heartbeat must not be below {LEAST_BEAT_MS} ms"
+        if lease_ms is not None and lease_ms < LEAST_LEASE_MS:
+            return f"--attempt-lease must not be below {LEAST_LEASE_MS} ms"
+        if (beat_ms or LEAST_BEAT_MS) * 4 > (lease_ms or DEFAULT_LEASE_MS):
+            return "--attempt-lease must be at least four times --heartbeat"
+        return ""
 
     def arguments(self) -> tuple[str, ...]:
         """Flags of a node. A lease that was asked for brings beats, grace and drift that fit it:

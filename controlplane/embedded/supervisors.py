@@ -22,7 +22,9 @@ from pathlib import Path
 from controlplane.embedded.errors import EmbeddedError, NotStoppedError
 from controlplane.embedded.process import Command, run_to_end
 
-_END_DEADLINE_S = 5.0
+_END_DEADLINE_S = 12.0  # the command itself asks for 5 s, and then kills
+_GONE_DEADLINE_S = 2.0
+_POLL_S = 0.01
 _AT_ONCE = 8  # ending one takes an interpreter
 
 
@@ -62,5 +64,9 @@ def pid_of(folder: Path) -> int:
 async def _end(command: Command) -> None:
     with contextlib.suppress(EmbeddedError):  # judged by its effect
         await run_to_end(command, _END_DEADLINE_S)
-    if lives(command.cwd):
-        raise NotStoppedError(command.name, pid_of(command.cwd))
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + _GONE_DEADLINE_S
+    while lives(command.cwd):
+        if loop.time() >= end_s:
+            raise NotStoppedError(command.name, pid_of(command.cwd))
+        await asyncio.sleep(_POLL_S)

@@ -120,7 +120,7 @@ async def test_one_that_cannot_start_says_why_and_is_gone(tmp_path, monkeypatch)
     program.chmod(0o700)
     monkeypatch.setattr(module, "binary", lambda: program)
     etcd = EmbeddedEtcd(tmp_path / "etcd")
-    with pytest.raises(ServerStartError, match="status 3(.|\n)*no luck"):
+    with pytest.raises(ServerStartError, match=r"status 3(.|\n)*no luck"):
         await etcd.start()
     assert etcd.pid is None
     assert not etcd.damaged.exists()
@@ -145,9 +145,11 @@ async def test_a_restart_waits_for_its_port_rather_than_moving_away(tmp_path):
         await put(etcd, "one")
         endpoint = etcd.endpoint
         await etcd.kill()
-        with socket.create_server(("127.0.0.1", int(endpoint.split(":")[1]))):
-            with pytest.raises(ServerStartError, match="address already in use"):
-                await etcd.restart()
+        with (
+            socket.create_server(("127.0.0.1", int(endpoint.split(":")[1]))),
+            pytest.raises(ServerStartError, match="address already in use"),
+        ):
+            await etcd.restart()
         await etcd.restart()
         assert etcd.endpoint == endpoint
         assert await get(etcd) == "one"

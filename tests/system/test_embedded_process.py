@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from controlplane.embedded.process import (
     ChildProcess,
     Command,
     ask,
+    kill_all_in,
     log_tail,
     processes_in,
     run_to_end,
@@ -166,6 +168,26 @@ async def test_processes_are_found_by_folder_and_program(tmp_path):
         await wait_until_left(tmp_path, "sleep", 0.0)
     await child.stop(DEADLINE_S)
     await wait_until_left(tmp_path, "sleep", DEADLINE_S)
+
+
+async def test_processes_are_told_apart_by_their_words(tmp_path):
+    child = ChildProcess(command(tmp_path, "sleep", "60", "0.5"))
+    await until(lambda: processes_in(tmp_path, "sleep", "60", "0.5") == (child.pid,))
+    assert processes_in(tmp_path, "sleep", "6") == ()
+    await wait_until_left(tmp_path, "sleep", 0.0, "60", "6")
+    await child.stop(DEADLINE_S)
+
+
+async def test_all_of_a_program_in_a_folder_are_killed_and_no_others(tmp_path):
+    (tmp_path / "other").mkdir()
+    children = [ChildProcess(command(tmp_path, "sleep", "60")) for _ in range(2)]
+    other = ChildProcess(replace(children[0].command, cwd=tmp_path / "other"))
+    await until(lambda: len(processes_in(tmp_path, "sleep")) == 2)
+    await until(lambda: processes_in(tmp_path / "other", "sleep") == (other.pid,))
+    kill_all_in(tmp_path, "sleep")
+    assert [await child.wait() for child in children] == [-signal.SIGKILL] * 2
+    assert other.exit_status is None
+    await other.stop(DEADLINE_S)
 
 
 PARENT = """

@@ -5,6 +5,9 @@ evidence that does not depend on the scheduler. Decides the format of a line, th
 it, and how lines become findings: started twice, lost, out of order. Promises to read only whole
 lines and to name the one that it cannot read. Does not know DAG files or the API.
 
+Both lines of an attempt carry the process id of its shell, as the task itself sees it: an attempt
+whose end has the id of its start was one process all along, whoever watched over it meanwhile.
+
 Lines are appended by one write each, so their order in the file is the order of what happened; the
 order of two tasks is judged by it, never by comparing clocks. Times are wall clock nanoseconds.
 """
@@ -18,11 +21,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 # For `sh -c`, with the seconds to sleep as $1. `date` writes each line itself, with one write, and
-# replaces the shell for the last one: two processes fewer than printing what it answers.
+# replaces the shell for the last one: two processes fewer than printing what it answers. $$ is the
+# shell's own number on both.
 LEDGER_SCRIPT = """\
 set -eu
 ledger=${MAINSPRING_LEDGER:-/dev/null}
-line="$MAINSPRING_ATTEMPT_ID $MAINSPRING_RUN $MAINSPRING_TASK"
+line="$MAINSPRING_ATTEMPT_ID $MAINSPRING_RUN $MAINSPRING_TASK $$"
 date "+start $line %s%N" >>"$ledger"
 [ "$1" = 0 ] || sleep "$1"
 exec date "+end $line %s%N" >>"$ledger"
@@ -38,12 +42,13 @@ class LedgerError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """One line: an attempt of a task of a run started or ended at `wall_ns`."""
+    """One line: an attempt of a task of a run started or ended at `wall_ns`, as process `pid`."""
 
     kind: Literal["start", "end"]
     attempt_id: str
     run: str
     task: str
+    pid: int
     wall_ns: int
 
 
@@ -73,8 +78,10 @@ def read_ledger(path: Path) -> list[LedgerEntry]:
 
 def _entry(line: str, place: str) -> LedgerEntry:
     match line.split(" "):
-        case [("start" | "end") as kind, attempt_id, run, task, wall] if wall.isdecimal():
-            return LedgerEntry(kind, attempt_id, run, task, int(wall))
+        case [("start" | "end") as kind, attempt_id, run, task, pid, wall] if (
+            pid.isdecimal() and wall.isdecimal()
+        ):
+            return LedgerEntry(kind, attempt_id, run, task, int(pid), int(wall))
         case _:
             raise LedgerError(f"{place}: not a line of a ledger: {line[:100]!r}")
 
@@ -139,6 +146,26 @@ def hops_ns(entries: Sequence[LedgerEntry], edges: Iterable[Edge]) -> list[int]:
         if ends:
             hops.append(entries[place].wall_ns - entries[max(ends)].wall_ns)
     return hops
+
+
+def running_at(entries: Iterable[LedgerEntry], wall_ns: int) -> dict[str, LedgerEntry]:
+    """The attempts that had started and not ended at a moment, with their starts."""
+    running = {}
+    for entry in entries:
+        if entry.kind == "start" and entry.wall_ns <= wall_ns:
+            running.setdefault(entry.attempt_id, entry)
+        elif entry.kind == "end" and entry.wall_ns <= wall_ns:
+            running.pop(entry.attempt_id, None)
+    return running
+
+
+def ended_as_started(entries: Iterable[LedgerEntry], starts: Iterable[LedgerEntry]) -> list[str]:
+    """Those of the attempts that ended once, as the very process that they started as."""
+    ends: dict[str, list[int]] = defaultdict(list)
+    for entry in entries:
+        if entry.kind == "end":
+            ends[entry.attempt_id].append(entry.pid)
+    return [start.attempt_id for start in starts if ends[start.attempt_id] == [start.pid]]
 
 
 def makespan_ns(entries: Sequence[LedgerEntry]) -> int:

@@ -29,12 +29,14 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_flags_are_passed_on(cli: Cli, executed: list[list[str]], tmp_path: Path) -> None:
     flags = ["--nodes", "2", "--shards", "4", "--agents", "2", "--port", "7171"]
     more = ["--capacity", "64,8GiB", "--task-env", "A=1 2", "--task-env", "B", "--dsn", "x=y"]
-    assert cli("up", "--data", str(tmp_path), *flags, *more).code == 0
+    times = ["--heartbeat", "1s", "--attempt-lease", "6s"]
+    assert cli("up", "--data", str(tmp_path), *flags, *more, *times).code == 0
     assert executed == [
         [
             *(sys.executable, "-P", "-m", "controlplane.cli", "up"),
             *("--nodes=2", "--shards=4", "--agents=2", f"--data={tmp_path}", "--dsn=x=y"),
-            *("--port=7171", "--capacity=64,8GiB", "--task-env=A=1 2", "--task-env=B"),
+            *("--port=7171", "--capacity=64,8GiB", "--heartbeat=1s", "--attempt-lease=6s"),
+            *("--task-env=A=1 2", "--task-env=B"),
         ]
     ]
 

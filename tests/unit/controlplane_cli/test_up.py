@@ -10,7 +10,7 @@ from mainspring.cli.exit_codes import ExitCode
 
 from controlplane.cli import up
 from controlplane.embedded import errors
-from controlplane.embedded.plan import Capacity, ClusterSettings
+from controlplane.embedded.plan import Capacity, ClusterSettings, LeaseFlags
 
 
 def parse(*arguments: str, **environ: str) -> ClusterSettings:
@@ -24,7 +24,8 @@ def test_defaults():
 
 def test_every_flag_arrives():
     text = "--nodes 2 --shards 8 --agents 3 --port 9000 --capacity 4,8GiB --etcd 10.0.0.1:1,h:2"
-    found = parse(*text.split(), "--dsn", "postgresql://u@h/d", "--task-env=A", "--task-env=B=x=y")
+    text += " --heartbeat 500ms --attempt-lease 6s --dsn postgresql://u@h/d --task-env=A"
+    found = parse(*text.split(), "--task-env=B=x=y")
     assert found == ClusterSettings(
         data=Path("d"),
         nodes=2,
@@ -35,6 +36,7 @@ def test_every_flag_arrives():
         etcd="10.0.0.1:1,h:2",
         dsn="postgresql://u@h/d",
         task_env=("A", "B=x=y"),
+        leases=LeaseFlags(500, 6_000),
     )
 
 
@@ -68,6 +70,12 @@ def test_the_dsn_may_come_from_the_environment():
         ["--etcd=nowhere"],
         ["--etcd=a:1,,b:2"],
         ["--dsn=mysql://u:secret@h/d"],
+        ["--heartbeat=soon"],
+        ["--heartbeat=99ms"],
+        ["--heartbeat=31s"],
+        ["--heartbeat=2s", "--attempt-lease=6s"],
+        ["--attempt-lease=999ms"],
+        ["--attempt-lease=-6s"],
         ["--node=2"],
         ["more"],
     ],
@@ -108,7 +116,7 @@ def test_help_has_an_example(capsys):
         (errors.NewerLayoutError(Path("d"), 2, 1), ExitCode.NOT_ALLOWED),
         (errors.ProgramMissingError("etcd", "gone", "Install."), ExitCode.NOT_ALLOWED),
         (errors.BackendError("no"), ExitCode.UNREACHABLE),
-        (errors.ServerLostError("etcd", -9, Path("l")), ExitCode.UNREACHABLE),
+        (errors.NotStoppedError("etcd", 7), ExitCode.UNREACHABLE),
     ],
 )
 def test_every_error_has_an_exit_code(error, code):

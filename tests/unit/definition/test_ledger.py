@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from mainspring.ledger import (
     LedgerError,
     LedgerReport,
     check_ledger,
+    ended_as_started,
     hops_ns,
     makespan_ns,
     read_ledger,
+    running_at,
 )
 
 EDGES = [("a", "b"), ("b", "c")]
@@ -26,7 +29,7 @@ def ledger(text: str, tmp_path: Path) -> list[LedgerEntry]:
     lines = []
     for number, line in enumerate(text.split(", ")):
         kind, task, *attempt = line.split()
-        lines.append(f"{kind} {attempt[0] if attempt else task} run {task} {number * 10}\n")
+        lines.append(f"{kind} {attempt[0] if attempt else task} run {task} 7 {number * 10}\n")
     path = tmp_path / "ledger"
     path.write_text("".join(lines), "utf-8")
     return read_ledger(path)
@@ -65,6 +68,19 @@ def test_child_before_its_parents_end_is_out_of_order(text: str, tmp_path: Path)
     assert report.out_of_order == [("run", "a", "b")]
 
 
+def test_attempts_that_ran_at_a_moment_are_those_between_their_lines(tmp_path: Path) -> None:
+    entries = ledger("start a, start b, end a, start c, end b", tmp_path)
+    running = [list(running_at(entries, moment)) for moment in (-1, 0, 10, 20, 30, 40)]
+    assert running == [[], ["a"], ["a", "b"], ["b"], ["b", "c"], ["c"]]
+
+
+def test_an_attempt_ended_as_it_started_if_one_process_wrote_both_lines(tmp_path: Path) -> None:
+    entries = ledger("start a, start b, start c, start d, end a, end b, end c, end c", tmp_path)
+    entries[5] = replace(entries[5], pid=8)
+    starts = running_at(entries, 30).values()
+    assert ended_as_started(entries, starts) == ["a"]
+
+
 def test_empty_ledger() -> None:
     assert check_ledger([], EDGES) == LedgerReport()
     assert makespan_ns([]) == 0
@@ -74,9 +90,11 @@ def test_empty_ledger() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("start a r t 1", "the last line is cut off"),
-        ("start a r t 1\nstop a r t 1\n", ":2: not a line of a ledger: 'stop a r t 1'"),
-        ("start a r t now\n", ":1: not a line of a ledger"),
+        ("start a r t 7 1", "the last line is cut off"),
+        ("start a r t 7 1\nstop a r t 7 1\n", ":2: not a line of a ledger: 'stop a r t 7 1'"),
+        ("start a r t 7 now\n", ":1: not a line of a ledger"),
+        ("start a r t me 1\n", ":1: not a line of a ledger"),
+        ("start a r t 1\n", ":1: not a line of a ledger"),
         ("\n", ":1: not a line of a ledger"),
     ],
 )
@@ -97,8 +115,10 @@ def test_script_writes_its_start_and_its_end(seconds: str, tmp_path: Path) -> No
         "MAINSPRING_RUN": "etl-1",
         "MAINSPRING_TASK": "load",
     }
-    subprocess.run(["sh", "-c", LEDGER_SCRIPT, "sh", seconds], env=environment, check=True)
+    task = subprocess.Popen(["sh", "-c", LEDGER_SCRIPT, "sh", seconds], env=environment)
+    assert task.wait(10) == 0
     start, end = read_ledger(path)
+    assert start.pid == end.pid == task.pid
     assert (start.kind, end.kind) == ("start", "end")
     assert (start.attempt_id, start.run, start.task) == ("ab12", "etl-1", "load")
     assert start.wall_ns < end.wall_ns

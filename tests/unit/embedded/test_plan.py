@@ -11,7 +11,7 @@ from controlplane.embedded import plan
 from controlplane.embedded.errors import PortTakenError
 from controlplane.embedded.etcd import free_ports
 from controlplane.embedded.folder import DataFolder
-from controlplane.embedded.plan import Backends, Capacity, ClusterSettings
+from controlplane.embedded.plan import Backends, Capacity, ClusterSettings, LeaseFlags
 
 
 @pytest.fixture
@@ -111,3 +111,41 @@ def test_an_asked_capacity_holds_for_every_agent(folder):
 def test_a_folder_with_odd_characters_is_a_url_as_it_is(tmp_path):
     with DataFolder(tmp_path / "my data %20") as held:
         assert plan.objects_url(held) == f"file://{tmp_path}/my data %20/objects"
+
+
+@pytest.mark.parametrize(
+    ("leases", "flags"),
+    [
+        (LeaseFlags(), ""),
+        (LeaseFlags(heartbeat_ms=500), "--heartbeat 500ms"),
+        (
+            LeaseFlags(attempt_lease_ms=120_000),
+            (
+                "--heartbeat 5000ms --attempt-lease 120000ms"
+                " --lease-grace 10000ms --lease-drift 2000ms"
+            ),
+        ),
+        (
+            LeaseFlags(1_200, 6_000),
+            "--heartbeat 1200ms --attempt-lease 6000ms --lease-grace 2000ms --lease-drift 100ms",
+        ),
+        (
+            LeaseFlags(attempt_lease_ms=1_000),
+            "--heartbeat 166ms --attempt-lease 1000ms --lease-grace 2000ms --lease-drift 100ms",
+        ),
+    ],
+)
+def test_leases_that_are_asked_for_bring_what_fits_them(folder, leases, flags):
+    backends = Backends(folder.run / "dsn", "h:1")
+    command = plan.node_command(folder, 1, "h:2", backends, {}, leases)
+    assert " ".join(command.argv).endswith(f"{plan.objects_url(folder)} {flags}".strip())
+    assert leases.problem() == ""
+
+
+def test_a_supervisor_is_ended_in_its_own_folder(folder):
+    agent = plan.agent_command(folder, 3, ["h:1"], ClusterSettings(folder.path), {})
+    command = plan.end_supervisor_command(folder, agent, {"PATH": "/bin", "TOKEN": "secret"})
+    supervisor = folder.work / "agent-3" / "supervisor"
+    assert command.argv[1:] == ("-P", "-m", "agent.supervisor", "--end", str(supervisor))
+    assert (command.cwd, command.log_file) == (supervisor, agent.log_file)
+    assert command.env == {"PATH": "/bin"}

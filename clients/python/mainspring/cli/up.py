@@ -59,6 +59,15 @@ def up(
         str | None,
         Parameter(help="CPU[,MEMORY] of each agent, as 4,8GiB; default: its share of the machine."),
     ] = None,
+    heartbeat: Annotated[
+        str | None, Parameter(help="How often agents are heard, as 1s; default: 5s.")
+    ] = None,
+    attempt_lease: Annotated[
+        str | None,
+        Parameter(
+            help="How long tasks go on after the last answer to their agent, as 6s; default: 2m."
+        ),
+    ] = None,
     task_env: Annotated[
         list[str] | None,
         Parameter(negative="", help="NAME[=VALUE] that tasks may see; several times."),
@@ -74,6 +83,8 @@ def up(
         "--etcd": etcd,
         "--port": port,
         "--capacity": capacity,
+        "--heartbeat": heartbeat,
+        "--attempt-lease": attempt_lease,
     }
     given = [f"{name}={value}" for name, value in flags.items() if value is not None]
     given += [f"--task-env={each}" for each in task_env or ()]
