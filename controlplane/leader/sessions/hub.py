@@ -31,6 +31,7 @@ from controlplane.core.shard.queue import NO_WANT, Want
 from controlplane.core.types import Resources
 from controlplane.leader.claim import Batches, Claim, LeaderClock
 from controlplane.leader.mailbox import Delivery, Mailbox, Source
+from controlplane.leader.sessions.absences import Absences
 from controlplane.leader.sessions.demand import demand_of, differs
 from controlplane.leader.sessions.memories import Memories
 from controlplane.leader.sessions.roster import Roster
@@ -117,6 +118,7 @@ class SessionHub:
         self._welcoming = False
         self._demanding: asyncio.TimerHandle | None = None
         self.tails = Tails(self._sessions.get)
+        self.absences = Absences()
 
     async def run(self) -> None:
         """Ends silent sessions and writes the rows of agents, until cancelled."""
@@ -202,6 +204,7 @@ class SessionHub:
             _judge(before, session, now.mono_ms, BEATS_MISSED * self._heartbeat_ms)
             self.close(before, "a newer session of the agent began")
         self._sessions[session.agent] = session
+        self.absences.came(session.agent)
         self._fleet.connect(session.agent, session.incarnation, session.capacity)
         self._roster.connected(session, now.wall_us)
         self._memories.heard(session)
@@ -219,6 +222,7 @@ class SessionHub:
         session.live = False
         session.outbox.close()
         del self._sessions[session.agent]
+        self.absences.left(session.agent, self._clock.now().wall_us)
         self._fleet.disconnect(session.agent)
         self.tails.ended(session)
         for led in self._led.values():
