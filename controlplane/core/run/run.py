@@ -33,7 +33,7 @@ _ALL_SUCCESS = TriggerRule.ALL_SUCCESS
 class LiveAttempt:
     """One live attempt. `started_us` 0: not known to run.
 
-    `sent_ms` (of the monotonic clock) and `lane` belong to whoever watches its lease.
+    Its lease is watched while it is in its `lane`; `sent_ms` is on the monotonic clock.
     """
 
     __slots__ = (
@@ -200,4 +200,7 @@ class Run:
 
     def tasks_in(self, wanted: TaskState) -> Iterator[int]:
         """All tasks in a state, by a scan: for what is rare."""
-        return (task for task, state in enumerate(self.tasks) if state == wanted)
+        task = self.tasks.find(wanted)
+        while task >= 0:
+            yield task
+            task = self.tasks.find(wanted, task + 1)

@@ -65,11 +65,14 @@ class Leases:
         self._floor_ms = self._book.now.mono_ms + self._times.authority_ms
 
     def keep(self, attempt: LiveAttempt) -> None:
-        """Watches an attempt that is sent now, or was by another leader."""
+        """Watches an attempt that is sent now, or was by another leader, while it is in its lane."""
         task = attempt.run.version.tasks[attempt.task]
         name = _RETRIED if task.on_disconnect is _RETRY else task.overtime_ms
         agent, incarnation = attempt.agent, attempt.incarnation
-        watch = self._watch(agent, incarnation)
+        lives = self._watches.get(agent)
+        watch = lives.get(incarnation) if lives else None
+        if watch is None:
+            watch = self._watches.setdefault(agent, {})[incarnation] = Watch()
         lane = watch.lanes.get(name)
         if lane is None:
             lane = watch.lanes[name] = Lane(self._times.lost_after_ms(task))
@@ -80,10 +83,6 @@ class Leases:
             due_ms = max(now_ms, self._floor_ms) + lane.after_ms + 1
             if due_ms < watch.due_ms:
                 self._arm(watch, agent, incarnation, due_ms)
-
-    def drop(self, attempt: LiveAttempt) -> None:
-        """An attempt has ended."""
-        del attempt.lane[attempt.attempt_id]
 
     def sent_again(self, attempt: LiveAttempt) -> None:
         """An attempt that its agent never saw is sent once more."""
@@ -140,15 +139,6 @@ class Leases:
                 return due_ms
             over.append(attempt)
         return None
-
-    def _watch(self, agent: str, incarnation: bytes) -> Watch:
-        lives = self._watches.get(agent)
-        if lives is None:
-            lives = self._watches[agent] = {}
-        watch = lives.get(incarnation)
-        if watch is None:
-            watch = lives[incarnation] = Watch()
-        return watch
 
     def _arm(self, watch: Watch, agent: str, incarnation: bytes, due_ms: int) -> None:
         wheel = self._book.wheel

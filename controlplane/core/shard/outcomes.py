@@ -61,21 +61,24 @@ class Outcomes:
         attempt = book.attempts.get(event.attempt_id)
         if attempt is None:
             self._late(event)
+        elif event.state is _SUCCEEDED:
+            run = attempt.run
+            self._end(attempt, event)
+            self._runs.release(run, run.end(attempt.task, _SUCCEED))
+            self._runs.advance(run)
         elif event.state is _LOST:
             began = bool(event.started_us or attempt.started_us)
             self._lose(attempt, event, began=began)
         else:
-            self._decide(attempt, event)
+            self._fail(attempt, event)
 
-    def _decide(self, attempt: LiveAttempt, event: Finished) -> None:
+    def _fail(self, attempt: LiveAttempt, event: Finished) -> None:
         run, task = attempt.run, attempt.task
         if event.state is _CANCELLED and run.state.starts_tasks:
             # Nobody decided that the task shall not run: it counts as a failure of the attempt.
             event = event._replace(state=AttemptState.FAILED, message=event.message or UNASKED)
         self._end(attempt, event)
-        if event.state is _SUCCEEDED:
-            self._runs.release(run, run.end(task, _SUCCEED))
-        elif event.state is _CANCELLED:
+        if event.state is _CANCELLED:
             self._runs.release(run, run.end(task, TaskEvent.CANCEL))
         elif attempt.number < run.version.tasks[task].retry.max_attempts:
             reason = event.message or f"attempt {attempt.number} ended as {event.state.name}"
@@ -96,7 +99,7 @@ class Outcomes:
             self._runs.advance(attempt.run)
         elif attempt.run.version.tasks[attempt.task].idempotent:
             # It said before that it runs: the try is used up.
-            self._decide(attempt, refusal._replace(state=AttemptState.FAILED))
+            self._fail(attempt, refusal._replace(state=AttemptState.FAILED))
         else:
             self._lose(attempt, refusal._replace(state=_LOST), began=True)
 
@@ -139,7 +142,7 @@ class Outcomes:
         attempt_id = attempt.attempt_id
         del run.live[task]
         del book.attempts[attempt_id]
-        self._leases.drop(attempt)
+        del attempt.lane[attempt_id]
         request = run.version.tasks[task].request
         book.fleet.discharge(book.shard, attempt.agent, attempt.incarnation, request)
         day, number = run.key
