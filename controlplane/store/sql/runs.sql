@@ -85,12 +85,11 @@ SELECT run.run_id, run.dag, run.digest, wait.day, wait.run, wait.task, wait.expa
     wait.due_us, wait.reason
 FROM task_wait AS wait
 CROSS JOIN LATERAL (
-    SELECT run_id, dag, digest FROM run
-    WHERE run.day = wait.day AND run.run = wait.run AND run.tenant = $1
-        AND ($2::text IS NULL OR run.dag = $2)
+    SELECT run_id, tenant, dag, digest FROM run WHERE run.day = wait.day AND run.run = wait.run
     OFFSET 0
 ) AS run
-WHERE wait.kind = 2 AND (wait.due_us, wait.run, wait.task, wait.expansion) > ($3, $4, $5, $6)
+WHERE wait.kind = 2 AND run.tenant = $1 AND ($2::text IS NULL OR run.dag = $2)
+    AND (wait.due_us, wait.run, wait.task, wait.expansion) > ($3, $4, $5, $6)
 ORDER BY wait.due_us, wait.run, wait.task, wait.expansion LIMIT $7;
 
 -- name: list_approvals_of_run

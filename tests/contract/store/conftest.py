@@ -15,8 +15,8 @@ from tests.servers.postgres import PostgresServer
 # Cheaper than a database for each test: what one test left is deleted before the next.
 TABLES = (
     *("dag", "dag_version", "dag_version_use", "schedule", "schedule_instant", "run"),
-    *("sealed_run", "attempt_live", "attempt", "task_wait", "inbox", "request_key"),
-    *("quarantine", "agent", "api_token", "shard_epoch"),
+    *("sealed_run", "attempt_live", "attempt", "attempt_late", "task_wait", "inbox"),
+    *("request_key", "quarantine", "agent", "api_token", "shard_epoch"),
 )
 CLEAN = (
     "".join(f"DELETE FROM {table};" for table in TABLES)

@@ -9,6 +9,7 @@ from controlplane.core.effects import (
     DoneRow,
     InstantOutcome,
     InstantRow,
+    LateRow,
     LiveRow,
     RunChangeRow,
     RunRow,
@@ -67,6 +68,19 @@ def done_row(
     return DoneRow(*ids, state, NOW_US + 10, NOW_US + 20, 0, 0, 5, 6, "")
 
 
+def late_row(
+    run: int,
+    task: int,
+    attempt: int,
+    state: AttemptState = AttemptState.SUCCEEDED,
+    *,
+    adopted: bool = False,
+) -> LateRow:
+    ids = (DAY, run, task, 0, attempt_id(attempt))
+    times = (NOW_US + 11, NOW_US + 60)
+    return LateRow(*ids, state, *times, 0, 0, 7, 8, "said late", adopted, NOW_US + 90)
+
+
 def change_row(run: int, state: RunState, reason: str = "") -> RunChangeRow:
     finished_us = NOW_US + 30 if state.final else None
     return RunChangeRow(DAY, run, state, reason, NOW_US + 2, finished_us)
@@ -80,8 +94,17 @@ def wait_row(run: int, task: int, number: int = 2) -> WaitRow:
     return WaitRow(DAY, run, task, 0, WaitKind.BACKOFF, NOW_US + 40, number, "exit status 1")
 
 
-def wait_gone_row(run: int, task: int) -> WaitGoneRow:
-    return WaitGoneRow(run, task, 0, WaitKind.BACKOFF)
+def wait_gone_row(run: int, task: int, kind: WaitKind = WaitKind.BACKOFF) -> WaitGoneRow:
+    return WaitGoneRow(run, task, 0, kind)
+
+
+def approval_row(run: int, task: int, since_us: int = NOW_US + 40, number: int = 1) -> WaitRow:
+    reason = "its outcome is unknown"
+    return WaitRow(DAY, run, task, 0, WaitKind.APPROVAL, since_us, number, reason)
+
+
+def mark_row(run: int, task: int, number: int = 1) -> WaitRow:
+    return WaitRow(DAY, run, task, 0, WaitKind.MARK, NOW_US + 70, number, "rejected")
 
 
 def dag_row(key: DagKey, digest: bytes = DIGEST, revision: int = 1) -> DagRow:

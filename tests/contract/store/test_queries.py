@@ -26,8 +26,11 @@ HOT = {
     "read_commands": ["inbox"],
     "recover_runs": ["run"],
     "recover_live": ["attempt_live"],
-    "recover_ended": ["run", "attempt"],
-    "recover_waits": ["task_wait"],
+    "recover_ended": ["run", "attempt", "attempt_late"],
+    "recover_waits": ["run", "task_wait"],
+    "list_approvals": ["run", "task_wait"],
+    "list_approvals_of_run": ["task_wait"],
+    "list_attempts": ["attempt", "attempt_late", "attempt_live"],
 }
 
 
@@ -72,7 +75,9 @@ def nodes(plan):
 async def plan_of(connection, sql, *, analysed=True):
     """The plan that a leader's session keeps for a query, whatever its arguments are."""
     if analysed:
-        await connection.execute("VACUUM ANALYZE attempt_live, task_wait, run, attempt, inbox")
+        await connection.execute(
+            "VACUUM ANALYZE attempt_live, attempt_late, task_wait, run, attempt, inbox"
+        )
     prepared = await connection.prepare(sql)
     nulls = ", ".join("NULL" for _ in prepared.get_parameters())
     await connection.execute(f"PREPARE planned AS {sql}")
@@ -105,7 +110,10 @@ WHOLE_KEYS = {
     "answer_commands": ("inbox_pkey", ("command",)),
     "read_commands": ("inbox_open", ("shard",)),
     "recover_ended": ("attempt_20500_pkey", ("day", "run")),
+    "recover_waits": ("task_wait_pkey", ("shard", "run")),
+    "list_approvals": ("run_20500_pkey", ("day", "run")),
 }
+LATE_KEY = ("day", "run", "task", "expansion", "attempt_id")
 
 
 @pytest.mark.parametrize("analysed", [False, True], ids=["no statistics", "statistics of empty"])
@@ -116,6 +124,20 @@ async def test_a_row_is_found_by_its_whole_key(leader, name, analysed):
     plan = await plan_of(leader, query(name), analysed=analysed)
     [scan] = [node for node in plan if node.get("Index Name") == index]
     assert all(f"{column} = " in scan["Index Cond"] for column in columns)
+
+
+async def test_late_results_are_looked_up_by_their_whole_key_and_only_of_the_given_up(leader):
+    plan = await plan_of(leader, query("recover_ended"))
+    [scan] = [node for node in plan if node.get("Index Name") == "attempt_late_20500_pkey"]
+    assert all(f"{column} = " in scan["Index Cond"] for column in LATE_KEY)
+    assert any("state" in node.get("One-Time Filter", "") for node in plan)
+
+
+async def test_approvals_come_from_the_partial_index_in_their_order(leader):
+    plan = await plan_of(leader, query("list_approvals"))
+    names = {node.get("Index Name", "") for node in plan}
+    assert "task_wait_approvals" in names
+    assert "Sort" not in {node["Node Type"] for node in plan}
 
 
 async def test_live_runs_come_from_the_partial_index(leader):

@@ -19,6 +19,7 @@ STORED = {
     ("run", "state"): set(RunState),
     ("run", "cause"): set(RunCause),
     ("attempt", "state"): {state for state in AttemptState if state.final},
+    ("attempt_late", "state"): {state for state in AttemptState if state.final},
     ("task_wait", "kind"): set(WaitKind),
     ("inbox", "outcome"): set(CommandOutcome),
     ("schedule_instant", "outcome"): set(InstantOutcome),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controlplane.core.effects import (
     DoneRow,
+    LateRow,
     LiveRow,
     RunChangeRow,
     RunRow,
@@ -60,6 +61,14 @@ def test_a_hop_is_one_statement():
 def test_a_task_instance_that_ends_and_is_assigned_again_takes_two():
     statements = statements_of(FENCE, Writes(done=[done(0)], live=[live(0)]))
     assert names(*statements) == ["end_attempts", "assign_attempts"]
+
+
+def test_late_results_follow_the_ends_and_carry_the_batch_that_recorded_them():
+    late = LateRow(1, 7, 0, 0, b"a" * 16, AttemptState.FAILED, None, 4, 3, 0, 0, 0, "", False, 9)
+    first, second = statements_of(FENCE, Writes(late=[late], done=[done(0)], live=[live(1)]))
+    assert names(first, second) == ["turn_attempts", "add_late_results"]
+    assert second.arguments[:4] == [5, 9, (1,), (7,)]
+    assert second.tag is None
 
 
 def test_a_start_of_what_also_ended_is_not_noted():
