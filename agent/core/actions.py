@@ -50,11 +50,14 @@ class Send:
 @dataclass(frozen=True, slots=True)
 class Spawn:
     """Have the supervisor claim and start an attempt; it answers with ProcessSpawned or
-    SpawnFailed, and enforces the attempt lease and the timeout of the specification.
+    SpawnFailed, and enforces the attempt lease and the timeout of the specification. Meant for the
+    supervisor of the SupervisorReady with this number, from 1: another one is not asked, since
+    its own SupervisorReady decides whether the attempt is spawned anew.
     """
 
     assign: Assign
     lease_until_ms: int
+    supervisor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ class ExtendLeases:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Have the supervisor end an attempt: SIGTERM, SIGKILL after `grace_ms` (0: at once)."""
+    """Have the supervisor end an attempt: SIGTERM, SIGKILL after `grace_ms` (0: at once). May be
+    asked again: the first cause stays, and nothing happens later than was asked before.
+    """
 
     attempt_id: bytes
     cause: EndCause
@@ -78,14 +83,18 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """The result of an attempt is recorded: nothing of it need be kept."""
+    """The result of an attempt is recorded, or nobody wants it: nothing of it need be kept. The
+    attempt may be unknown.
+    """
 
     attempt_id: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """An attempt of an earlier start of the agent is held again: its output is read on."""
+    """An attempt of an earlier start of the agent is held again: its output is read on, where there
+    is any. `over`: nothing is added to it any more.
+    """
 
     assign: Assign
     over: bool

@@ -4,14 +4,19 @@ Decides: everything that an agent does, by composing its sessions, its work and 
 
 The duties of its shell:
 1. hand over every event with a reading of both clocks, and perform the returned actions in order,
-   before the next event;
+   over all calls; while a record is being synced, later actions wait and events need not;
 2. look at `next_deadline` after each event, and hand over a `Tick` when that time has come;
-3. answer each OpenSession by NodeConnected or NodeLost, each Spawn by ProcessSpawned or
-   SpawnFailed, and every spawned process by one ProcessExited.
+3. answer each OpenSession by NodeConnected or NodeLost; hand over SupervisorReady when a supervisor
+   has told all that it knows, then its news in order: each Spawn is answered by ProcessSpawned or
+   SpawnFailed and every spawned process by one ProcessExited; after a SupervisorGone all that
+   comes in time is the next SupervisorReady;
+4. start with the state of a journal in which this start is recorded.
 
-Promises: an attempt is spawned at most once; a result is told to the leader of its shard in every
+Promises: an attempt that a supervisor claimed is never asked for again, whatever is started anew
+in between; what is accepted ends, and its result is told to the leader of its shard in every
 session until it is acknowledged; the grants never exceed the capacity; a message of an older
-session, a lower epoch or another incarnation has no effect.
+session, a lower epoch or another incarnation has no effect; no session is opened before it is
+known what runs.
 """
 
 from __future__ import annotations
@@ -20,12 +25,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.core import entries, events
-from agent.core.actions import Action, Exit, Note, Refused
+from agent.core.actions import Action, EndSupervisor, Exit, Note, Refused
 from agent.core.grants import Grants
-from agent.core.session import Link, LinkState, Sessions
+from agent.core.records import JournalState
+from agent.core.session import HELLO_BEAT, Link, LinkState, Sessions
+from agent.core.steps import Steps
+from agent.core.supervision import Supervision
 from agent.core.tails import Tails
 from agent.core.turn import Turn
-from agent.core.types import Amount, Now, RefusalReason
+from agent.core.types import Amount, Containment, Now, RefusalReason
 from agent.core.work import Work
 
 # A stop takes no longer than this, whatever has not ended or was not acknowledged by then.
@@ -33,20 +41,20 @@ STOP_LIMIT_MS = 2_500
 # After its last grants, which are of nothing, an agent stays this long to refuse the assignments
 # that were decided before: about as long as a node may take to commit and send them.
 FAREWELL_MS = 300
+# Session numbers of one start of an agent; no start opens as many.
+SESSIONS_A_START = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """What an agent is. `first_session` is higher than any number of an earlier start."""
+    """What an agent is. `journal` is read when the agent is made, and never changed."""
 
     name: str
-    incarnation: bytes
-    boot_id: str
     capacity: Amount
     seeds: tuple[str, ...]
+    journal: JournalState
     version: str = ""
     labels: tuple[tuple[str, str], ...] = ()
-    first_session: int = 1
 
 
 class AgentCore:
@@ -54,19 +62,33 @@ class AgentCore:
 
     def __init__(self, config: AgentConfig, now: Now) -> None:
         self._config = config
-        self.sessions = Sessions(config.seeds, config.first_session, now.mono_ms)
+        journal = config.journal
+        self.sessions = Sessions(
+            config.seeds,
+            journal.start.number * SESSIONS_A_START,
+            now.mono_ms,
+            journal.epochs.values(),
+        )
         self.grants = Grants(config.capacity)
-        self.work = Work(config.incarnation, self.sessions, self.grants)
+        self._steps = Steps(journal, self.sessions, self.grants)
+        self.supervision = Supervision(self._steps)
+        self.work = Work(
+            journal.incarnation, self._steps, self.supervision, self.sessions, self.grants
+        )
         self._tails = Tails()
+        # As the latest supervisor said; None: none has answered, and no session is opened.
+        self._containment: Containment | None = None
         self._stop_at_ms: int | None = None
         self._farewell_ms: int | None = None
         self._handlers: dict[type[object], Callable[..., None]] = {
             events.NodeConnected: self._on_connected,
             events.Frame: self._on_frame,
             events.NodeLost: self._on_lost,
-            events.ProcessSpawned: self.work.spawned,
-            events.SpawnFailed: self.work.spawn_failed,
-            events.ProcessExited: self.work.exited,
+            events.ProcessSpawned: self.supervision.spawned,
+            events.SpawnFailed: self.supervision.spawn_failed,
+            events.ProcessExited: self.supervision.exited,
+            events.SupervisorReady: self._on_supervisor,
+            events.SupervisorGone: self._on_supervisor_gone,
             events.LogPiece: self._tails.piece,
             events.Tick: self._on_tick,
             events.StopRequested: self._on_stop,
@@ -76,7 +98,7 @@ class AgentCore:
         """Takes one event in and returns what is to be done about it."""
         turn = Turn(now)
         self._handlers[type(event)](event, turn)
-        self.work.ask_for_spawns(turn)
+        self.supervision.ask_for_spawns(turn)
         for node, entry in self.grants.settle(now.mono_ms):
             link = self.sessions.of_node(node)
             assert link is not None, "grants are settled among connected nodes"
@@ -88,8 +110,8 @@ class AgentCore:
     def next_deadline(self) -> int | None:
         """When the next Tick is due, on the monotonic clock in milliseconds; None: never."""
         deadlines = (
-            self.sessions.next_deadline(),
-            self.work.attempts.next_deadline(),
+            self.sessions.next_deadline() if self._containment else None,
+            self._steps.leases.next_deadline(),
             self.grants.next_deadline(),
             self._farewell_ms,
             self._stop_at_ms,
@@ -97,18 +119,24 @@ class AgentCore:
         return min((d for d in deadlines if d is not None), default=None)
 
     def _on_connected(self, event: events.NodeConnected, turn: Turn) -> None:
-        if self.sessions.current(event.address, event.session):
-            config = self._config
-            hello = entries.Hello(
-                config.name,
-                config.incarnation,
-                config.boot_id,
-                config.capacity,
-                config.labels,
-                config.version,
-                event.session,
-            )
-            turn.send((event.address, event.session), hello)
+        link = self.sessions.current(event.address, event.session)
+        if link is None:
+            return
+        assert self._containment is not None, "sessions are opened after a supervisor answered"
+        config, journal = self._config, self._config.journal
+        hello = entries.Hello(
+            config.name,
+            journal.incarnation,
+            journal.start.boot_id,
+            config.capacity,
+            config.labels,
+            config.version,
+            event.session,
+            self._containment,
+            self.sessions.epochs.told(),
+        )
+        link.beats(HELLO_BEAT, turn.now.mono_ms)
+        turn.send(link.stream, hello)
 
     def _on_lost(self, event: events.NodeLost, turn: Turn) -> None:
         link = self.sessions.current(event.address, event.session)
@@ -147,27 +175,43 @@ class AgentCore:
         self.work.adopt(link, self.sessions.welcome(link, welcome, turn), turn)
 
     def _on_entries(self, link: Link, frame: entries.NodeFrame, turn: Turn) -> None:
-        """Room is made before it is used: acknowledgements and releases come first."""
-        for attempt_id in frame.result_acks:
-            self.work.acknowledge(attempt_id)
-        if frame.release is not None:
-            self.grants.release(link.node, frame.release, turn.now.mono_ms)
+        """What was assigned was decided before anything was given back: a child finds the slot of
+        its parent with its node, though the same frame acknowledges the parent.
+        """
+        done = self.work.acknowledge(frame.result_acks, turn)
         for assign in frame.assigns:
             self.work.assign(link, assign, turn)
         for cancel in frame.cancels:
             self.work.cancel(link, cancel, turn)
+        for extension in frame.lease_extensions:
+            self.work.extend(link, extension, turn)
+        self.work.free(done)
+        if frame.release is not None:
+            self.grants.release(link.node, frame.release, turn.now.mono_ms)
         if frame.demand is not None:
             self.grants.demand(link.node, frame.demand)
         for tail in frame.log_tails:
             self._tails.ask(link.stream, tail, turn)
 
-    def _on_tick(self, event: events.Tick, turn: Turn) -> None:
-        for link in self.sessions.due(turn, event.used):
-            self._give_up(link, "no sign of life", turn)
-        self.work.pass_deadlines(turn)
+    def _on_supervisor(self, event: events.SupervisorReady, turn: Turn) -> None:
+        self._containment = event.containment
+        self.supervision.ready(event, turn)
 
-    def _on_stop(self, _event: events.StopRequested, turn: Turn) -> None:
-        if self._stop_at_ms is None:
+    def _on_supervisor_gone(self, event: events.SupervisorGone, turn: Turn) -> None:
+        turn.act(Note(f"the supervisor is gone: {event.reason}"))
+        self.supervision.gone()
+
+    def _on_tick(self, event: events.Tick, turn: Turn) -> None:
+        if self._containment is not None:
+            for link in self.sessions.due(turn, event.used):
+                self._give_up(link, "no sign of life", turn)
+
+    def _on_stop(self, event: events.StopRequested, turn: Turn) -> None:
+        """With its tasks, or at once without them: the journal and the supervisor have it all."""
+        if event.handing_over:
+            self._stop_at_ms = None
+            turn.end(Exit())
+        elif self._stop_at_ms is None:
             self._stop_at_ms = turn.now.mono_ms + STOP_LIMIT_MS
             self._farewell_ms = turn.now.mono_ms + FAREWELL_MS
             self.grants.close()
@@ -183,7 +227,7 @@ class AgentCore:
         told = not len(attempts) and self._farewell_ms is None
         over = (told or not self.sessions.welcomed()) and not attempts.unfinished
         if over or turn.now.mono_ms >= stop_at_ms:
-            turn.act(Exit())
+            turn.end(EndSupervisor(), Exit())
 
     def _give_up(self, link: Link, reason: str, turn: Turn) -> None:
         turn.act(Note(f"session closed: {reason}", link.address))
@@ -199,4 +243,4 @@ class AgentCore:
     def _refused(self, address: str, reason: RefusalReason, message: str, turn: Turn) -> None:
         """A refusal ends an agent that holds nothing; one that does tries again later."""
         if not len(self.work.attempts) and not self.sessions.welcomed():
-            turn.act(Refused(address, reason, message))
+            turn.end(EndSupervisor(), Refused(address, reason, message))

@@ -1,36 +1,53 @@
 """The attempts that an agent holds, from the assignment to the acknowledged result.
 
-Decides: the state of each attempt, how it ended, when it is asked and when it is made to end.
+Decides: the state of each attempt, how it ended, when its spawn is asked for.
 
     ACCEPTED ──spawn──▶ SPAWNING ──spawned──▶ STARTED ──exit──▶ FINISHED ──acknowledged──▶ (recent)
-        └── cancelled ──────┴── spawn failed ──────────────────────▶┘
+        │ ▲                │ │                   │                  ▲
+        │ └─ not claimed ──┘ │                   │                  │
+        └── cancelled ───────┴── spawn failed ───┴── lost ──────────┘
 
-Promises: an id is spawned at most once, also after its result was acknowledged, for as long as it
-is among the recent ones (far longer than a message can be on its way). A spawn that was asked for
-is never taken back: a cancellation that meets SPAWNING is carried out when the process is there.
+SPAWNING is whatever a supervisor may have claimed: its spawn was asked for, in this start of the
+agent or in an earlier one. It is over, or may be asked for again, when a supervisor said what it
+knows.
 
-Does not know: nodes, sessions, who is told what.
+Promises: an attempt ends once; a spawn that was asked for is never taken back: a cancellation that
+meets SPAWNING is carried out when the process is there; an id is remembered after its result was
+acknowledged for far longer than a message can be on its way.
+
+Does not know: nodes, sessions, supervisors, who is told what.
 """
 
 from __future__ import annotations
 
 import enum
-import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.core.entries import Assign, LiveAttempt, Result
 from agent.core.events import ProcessExited, SpawnFailed
-from agent.core.types import Outcome
+from agent.core.types import EndCause, Outcome
 
 MAX_MESSAGE = 1_000
-UNKNOWN = (
-    "the agent, started anew, has nothing of this attempt;"
-    " a process of its earlier start may still run"
-)
-# Deadlines of finished attempts that may stay in the heap before it is cleaned.
-SPARE_DEADLINES = 256
+# Enough for the next write of the journal to be shared by many, few enough for a stop to hand back
+# most of what waits.
+SPAWN_WINDOW = 16
+
+# How an attempt ended that its supervisor had to end.
+_OUTCOMES = {
+    EndCause.CANCELLED: Outcome.CANCELLED,
+    EndCause.AGENT_STOPPED: Outcome.LOST,
+    EndCause.TIMED_OUT: Outcome.TIMED_OUT,
+    EndCause.LEASE: Outcome.LOST,
+}
+_EXPLANATIONS = {
+    EndCause.NONE: "",
+    EndCause.CANCELLED: "",
+    EndCause.AGENT_STOPPED: "its agent was stopped",
+    EndCause.TIMED_OUT: "killed at its timeout of {} ms",
+    EndCause.LEASE: "killed at the end of its attempt lease",
+}
 
 
 class State(enum.Enum):
@@ -42,27 +59,36 @@ class State(enum.Enum):
     FINISHED = "FINISHED"
 
 
-class Stop(enum.Enum):
-    """Why an attempt is made to end, and the outcome that follows from it."""
+class Origin(enum.Enum):
+    """Since when an attempt is held, until a supervisor has answered; then HERE."""
 
-    CANCELLED = Outcome.CANCELLED
-    TIMED_OUT = Outcome.TIMED_OUT
-    AGENT_STOPPED = Outcome.LOST
+    HERE = "this start of the agent"
+    EARLIER_START = "an earlier start of the agent"
+    EARLIER_BOOT = "an earlier boot of the host"
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt. `node` is the node whose grant it occupies. `deadline_ms` is on the monotonic
-    clock: of the timeout while `stop` is None, of SIGKILL after that; 0: none.
+    """One attempt. `node` is the node whose grant it occupies; `lease_until_ms` its attempt lease
+    as assigned; `stop` why it is made to end from here.
     """
 
     assign: Assign
     node: str
+    lease_until_ms: int = 0
     state: State = State.ACCEPTED
     started_at_us: int = 0
-    stop: Stop | None = None
-    deadline_ms: int = 0
+    stop: EndCause | None = None
     result: Result | None = None
+    origin: Origin = Origin.HERE
+
+    @property
+    def program_missing(self) -> str:
+        """Why there is nothing to be spawned, as the end of a sentence; empty: there is."""
+        spec = self.assign.spec
+        if spec is None:
+            return "could not be read"
+        return "" if spec.argv else "names no program"
 
 
 class AttemptTable:
@@ -70,14 +96,14 @@ class AttemptTable:
     and `recent_limit` acknowledged results are remembered.
     """
 
-    def __init__(self, spawn_window: int = 4, recent_limit: int = 10_000) -> None:
+    def __init__(self, spawn_window: int = SPAWN_WINDOW, recent_limit: int = 10_000) -> None:
         self._held: dict[bytes, Attempt] = {}
         self._recent: dict[bytes, Result] = {}
         self._recent_limit = recent_limit
         self._queue: deque[Attempt] = deque()
         self._window = spawn_window
+        self._spawning = 0
         self._unfinished = 0
-        self._deadlines: list[tuple[int, bytes]] = []
 
     def __len__(self) -> int:
         return len(self._held)
@@ -97,77 +123,72 @@ class AttemptTable:
         """The result of an attempt that was acknowledged not long ago."""
         return self._recent.get(attempt_id)
 
-    def accept(self, assign: Assign, node: str) -> Attempt:
-        """Takes a new attempt over; it waits for its spawn."""
-        attempt = Attempt(assign, node)
-        self._held[assign.attempt_id] = attempt
-        self._unfinished += 1
-        self._queue.append(attempt)
-        return attempt
-
-    def bury(self, assign: Assign, node: str, at_us: int) -> Result:
-        """Holds a cancelled attempt that this start of the agent knows nothing of, so that it never
-        starts here. An earlier start may have had it.
-        """
-        attempt = Attempt(assign, node, stop=Stop.CANCELLED)
-        self._held[assign.attempt_id] = attempt
-        self._unfinished += 1
-        return self.never_started(attempt, at_us, UNKNOWN)
+    def hold(self, attempt: Attempt) -> None:
+        """Takes an attempt over in any state; one that is ACCEPTED waits for its spawn."""
+        self._held[attempt.assign.attempt_id] = attempt
+        if attempt.result is None:
+            self._unfinished += 1
+        if attempt.state is State.SPAWNING:
+            self._spawning += 1
+        elif attempt.state is State.ACCEPTED:
+            self._queue.append(attempt)
 
     def drop(self, attempt: Attempt) -> None:
         """Forgets an attempt that was not spawned, as if it had not been accepted."""
         del self._held[attempt.assign.attempt_id]
-        attempt.state = State.FINISHED
+        self._enter(attempt, State.FINISHED)
         self._unfinished -= 1
 
     def to_spawn(self) -> Iterator[Attempt]:
         """The attempts whose spawn is to be asked for now; they are SPAWNING from here on."""
-        while self._queue and self._window:
+        while self._queue and self._spawning < self._window:
             attempt = self._queue.popleft()
             if attempt.state is State.ACCEPTED:
                 attempt.state = State.SPAWNING
-                self._window -= 1
+                self._spawning += 1
                 yield attempt
 
-    def spawned(self, attempt: Attempt, started_at_us: int, mono_ms: int) -> None:
-        self._window += 1
-        attempt.state = State.STARTED
+    def wait_again(self, attempt: Attempt) -> None:
+        """No supervisor has claimed the attempt: its spawn may be asked for anew."""
+        self._enter(attempt, State.ACCEPTED)
+        self._queue.append(attempt)
+
+    def spawned(self, attempt: Attempt, started_at_us: int) -> None:
+        self._enter(attempt, State.STARTED)
         attempt.started_at_us = started_at_us
-        spec = attempt.assign.spec
-        if spec and spec.timeout_ms > 0:
-            self._set_deadline(attempt, mono_ms + spec.timeout_ms)
 
     def spawn_failed(self, attempt: Attempt, event: SpawnFailed) -> Result:
-        self._window += 1
-        return self.never_started(attempt, event.at_us, event.message)
-
-    def never_started(self, attempt: Attempt, at_us: int, message: str) -> Result:
-        """Ends an attempt that has no process."""
-        outcome = Outcome.CANCELLED if attempt.stop is Stop.CANCELLED else Outcome.FAILED
-        assign = attempt.assign
-        return self._finish(
-            attempt,
-            Result(
-                assign.shard, assign.attempt_id, outcome, -1, 0, 0, at_us, message=_short(message)
-            ),
-        )
+        cancelled = attempt.stop is EndCause.CANCELLED
+        by_itself = Outcome.CANCELLED if cancelled else Outcome.FAILED
+        outcome = _OUTCOMES.get(event.cause, by_itself)
+        return self.end(attempt, outcome, event.at_us, event.message)
 
     def exited(self, attempt: Attempt, event: ProcessExited) -> Result:
+        by_itself = Outcome.FAILED if event.exit_code else Outcome.SUCCEEDED
         return self._finish(
             attempt,
             Result(
                 attempt.assign.shard,
                 event.attempt_id,
-                _outcome(attempt, event),
+                _OUTCOMES.get(event.cause, by_itself),
                 event.exit_code,
                 event.signal,
-                attempt.started_at_us,
+                attempt.started_at_us or event.finished_at_us,
                 event.finished_at_us,
                 event.stdout_bytes,
                 event.stderr_bytes,
-                _short(event.message or _explanation(attempt)),
+                _short(event.message or _explanation(attempt, event.cause)),
             ),
         )
+
+    def end(
+        self, attempt: Attempt, outcome: Outcome, at_us: int, message: str, started_at_us: int = 0
+    ) -> Result:
+        """Ends an attempt whose exit status nobody knows; `started_at_us` 0: it never ran."""
+        shard, attempt_id = attempt.assign.shard, attempt.assign.attempt_id
+        text = _short(message)
+        result = Result(shard, attempt_id, outcome, -1, 0, started_at_us, at_us, message=text)
+        return self._finish(attempt, result)
 
     def acknowledge(self, attempt: Attempt) -> None:
         """The result is recorded: only the memory of the id stays, for a while."""
@@ -177,23 +198,6 @@ class AttemptTable:
         self._recent[attempt_id] = attempt.result
         if len(self._recent) > self._recent_limit:
             del self._recent[next(iter(self._recent))]
-
-    def stop_by(self, attempt: Attempt, stop: Stop, kill_at_ms: int) -> None:
-        """Records why the attempt is made to end, and when it is killed."""
-        attempt.stop = stop
-        self._set_deadline(attempt, kill_at_ms)
-
-    def due(self, mono_ms: int) -> Iterator[Attempt]:
-        """The started attempts whose deadline has come; each is given once."""
-        while self._deadlines and self._deadlines[0][0] <= mono_ms:
-            deadline_ms, attempt_id = heapq.heappop(self._deadlines)
-            attempt = self._held.get(attempt_id)
-            if attempt and attempt.deadline_ms == deadline_ms and attempt.state is State.STARTED:
-                attempt.deadline_ms = 0
-                yield attempt
-
-    def next_deadline(self) -> int | None:
-        return self._deadlines[0][0] if self._deadlines else None
 
     def inventory(self, shards: Iterable[int]) -> dict[int, tuple[list[LiveAttempt], list[Result]]]:
         """What is held for each of the shards: what is not over, and what is not acknowledged."""
@@ -208,41 +212,22 @@ class AttemptTable:
                 lists[1].append(attempt.result)
         return found
 
-    def _set_deadline(self, attempt: Attempt, deadline_ms: int) -> None:
-        attempt.deadline_ms = deadline_ms
-        heapq.heappush(self._deadlines, (deadline_ms, attempt.assign.attempt_id))
+    def _enter(self, attempt: Attempt, state: State) -> None:
+        if attempt.state is State.SPAWNING:
+            self._spawning -= 1
+        attempt.state = state
 
     def _finish(self, attempt: Attempt, result: Result) -> Result:
         assert attempt.result is None, "an attempt ends once"
-        attempt.state = State.FINISHED
-        attempt.deadline_ms = 0
+        self._enter(attempt, State.FINISHED)
         attempt.result = result
         self._unfinished -= 1
-        if len(self._deadlines) > SPARE_DEADLINES + 2 * self._unfinished:
-            self._compact()
         return result
 
-    def _compact(self) -> None:
-        """Drops the deadlines of attempts that are over: most end long before their timeout."""
-        self._deadlines = [
-            (attempt.deadline_ms, attempt_id)
-            for attempt_id, attempt in self._held.items()
-            if attempt.deadline_ms
-        ]
-        heapq.heapify(self._deadlines)
 
-
-def _outcome(attempt: Attempt, event: ProcessExited) -> Outcome:
-    if attempt.stop is not None:
-        return attempt.stop.value
-    return Outcome.SUCCEEDED if event.exit_code == 0 else Outcome.FAILED
-
-
-def _explanation(attempt: Attempt) -> str:
-    if attempt.stop is Stop.TIMED_OUT:
-        assert attempt.assign.spec is not None, "only what has a specification has a timeout"
-        return f"killed at its timeout of {attempt.assign.spec.timeout_ms} ms"
-    return "its agent was stopped" if attempt.stop is Stop.AGENT_STOPPED else ""
+def _explanation(attempt: Attempt, cause: EndCause) -> str:
+    spec = attempt.assign.spec
+    return _EXPLANATIONS[cause].format(spec.timeout_ms if spec else 0)
 
 
 def _short(message: str) -> str:

@@ -4,8 +4,10 @@ Decides: to which addresses a stream is opened and when again, which stream of a
 silent node is given up, which shards a node may speak for.
 
 Promises: what belongs to an older session is never handled; a shard speaks only under the highest
-epoch ever seen for it, and the same epoch from another holder is refused; a shard is reported as
-newly led exactly when a node leads it in an epoch that this session was not told of before.
+epoch ever seen for it, and the same epoch from another holder is refused; what is seen of a shard
+is recorded before the inventory that answers it; a shard is reported as newly led exactly when a
+node leads it in an epoch that this session was not told of before; an attempt lease counts from the
+sending of a heartbeat of the same session.
 
 Does not know: attempts and grants; what is in an inventory.
 """
@@ -14,10 +16,11 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agent.core.actions import CloseSession, Note, OpenSession
-from agent.core.entries import Heartbeat, Leadership, Welcome
+from agent.core.actions import CloseSession, Note, OpenSession, Record
+from agent.core.entries import Heartbeat, Leadership, ShardMemory, Welcome
 from agent.core.turn import Turn
 from agent.core.types import Amount
 
@@ -28,13 +31,17 @@ HEARTBEAT_DEFAULT_MS = 5_000
 HEARTBEAT_LEAST_MS = 100
 # A node that sent no frame for this many heartbeats is given up.
 SILENT_BEATS = 3
+# Beats whose times of sending are kept: an answer to an older one extends nothing.
+BEATS_KEPT = 16
+# The number of a session's hello among its beats.
+HELLO_BEAT = 0
 
 
 class EpochMemory:
     """The highest (epoch, holder, batch) seen of each shard."""
 
-    def __init__(self) -> None:
-        self._seen: dict[int, Leadership] = {}
+    def __init__(self, seen: Iterable[Leadership] = ()) -> None:
+        self._seen = {claim.shard: claim for claim in seen}
 
     def note(self, claim: Leadership) -> bool:
         """Remembers a claim; False: it is refused, because a later one or another holder is known.
@@ -61,6 +68,10 @@ class EpochMemory:
     def get(self, shard: int) -> Leadership | None:
         return self._seen.get(shard)
 
+    def told(self) -> tuple[ShardMemory, ...]:
+        """What a hello says of it."""
+        return tuple(ShardMemory(s.shard, s.epoch, s.batch) for s in self._seen.values())
+
 
 class LinkState(enum.Enum):
     """IDLE: waits to be opened. ALIAS: another address reaches the same node."""
@@ -74,7 +85,8 @@ class LinkState(enum.Enum):
 @dataclass(slots=True)
 class Link:
     """What the agent knows of one address. `due_ms`: IDLE: when to open; OPENING: when to give
-    up; WELCOMED: the next heartbeat. `leads`: shard → epoch, as accepted from this session.
+    up; WELCOMED: the next heartbeat. `leads`: shard → epoch, as accepted from this session. `sent`:
+    beat of this session → when it was sent.
     """
 
     address: str
@@ -85,7 +97,9 @@ class Link:
     leads: dict[int, int] = field(default_factory=dict)
     peers: tuple[str, ...] = ()
     heartbeat_ms: int = HEARTBEAT_DEFAULT_MS
-    beat: int = 0
+    attempt_lease_ms: int = 0
+    beat: int = HELLO_BEAT
+    sent: dict[int, int] = field(default_factory=dict)
     heard_ms: int = 0
     failures: int = 0
 
@@ -108,12 +122,30 @@ class Link:
     def silent_ms(self) -> int:
         return self.heard_ms + SILENT_BEATS * self.heartbeat_ms
 
+    def beats(self, beat: int, mono_ms: int) -> None:
+        """A beat goes out now."""
+        self.beat = beat
+        self.sent[beat] = mono_ms
+        if len(self.sent) > BEATS_KEPT:
+            del self.sent[next(iter(self.sent))]
+
+    def lease_until_ms(self, beat: int) -> int:
+        """The end of an attempt lease that answers a beat; 0 for a beat that is not known."""
+        sent_ms = self.sent.get(beat)
+        return 0 if sent_ms is None else sent_ms + self.attempt_lease_ms
+
 
 class Sessions:
     """All links. `first_session` must be higher than any session number of an earlier start."""
 
-    def __init__(self, seeds: tuple[str, ...], first_session: int, mono_ms: int) -> None:
-        self.epochs = EpochMemory()
+    def __init__(
+        self,
+        seeds: tuple[str, ...],
+        first_session: int,
+        mono_ms: int,
+        seen: Iterable[Leadership] = (),
+    ) -> None:
+        self.epochs = EpochMemory(seen)
         self._seeds = seeds
         self._number = first_session - 1
         self._links = {seed: Link(seed, mono_ms) for seed in seeds}
@@ -157,6 +189,7 @@ class Sessions:
             self._first_welcome(link, welcome.node, turn.now.mono_ms)
         link.peers = welcome.peers
         link.heartbeat_ms = max(HEARTBEAT_LEAST_MS, welcome.heartbeat_ms or HEARTBEAT_DEFAULT_MS)
+        link.attempt_lease_ms = welcome.attempt_lease_ms
         link.due_ms = min(link.due_ms, turn.now.mono_ms + link.heartbeat_ms)
         newly = self._take_claims(link, welcome.shards, turn)
         self._refresh(turn)
@@ -201,11 +234,12 @@ class Sessions:
         self._number += 1
         link.number = self._number
         link.state = LinkState.OPENING
+        link.sent = {}
         link.due_ms = turn.now.mono_ms + HANDSHAKE_MS
         turn.act(OpenSession(link.address, link.number))
 
     def _beat(self, link: Link, turn: Turn, used: Amount) -> None:
-        link.beat += 1
+        link.beats(link.beat + 1, turn.now.mono_ms)
         link.due_ms = turn.now.mono_ms + link.heartbeat_ms
         turn.send(link.stream, Heartbeat(link.beat, used))
 
@@ -214,7 +248,6 @@ class Sessions:
         link.state = LinkState.WELCOMED
         link.node = node
         link.leads = {}
-        link.beat = 0
         link.failures = 0
         link.heard_ms = mono_ms
         link.due_ms = mono_ms
@@ -226,10 +259,13 @@ class Sessions:
         link.leads = {}
         newly = []
         for claim in claims:
+            seen = self.epochs.get(claim.shard)
             if not self.epochs.note(claim):
                 text = f"{link.node} claims epoch {claim.epoch}, which is over or held by another"
                 turn.act(Note(text, link.address, claim.shard))
                 continue
+            if self.epochs.get(claim.shard) is not seen:
+                turn.act(Record(claim, synced=True))
             link.leads[claim.shard] = claim.epoch
             self._leaders[claim.shard] = link
             if before.get(claim.shard) != claim.epoch:
