@@ -40,10 +40,7 @@ from agent.stream.streams import Streams
 
 EXIT_REFUSED = 3
 EXIT_BROKEN = 70
-# Numbers of sessions grow over the starts of an agent: none opens this many.
-SESSIONS_A_START = 1_000_000
 DRAIN_S = 0.7
-SUPERVISOR_END_S = 3.0
 LOAD_AGE_MS = 1_000
 # The timer of the loop stands still while the machine sleeps, the clock of the core does not.
 LOOK_S = 1.0
@@ -71,21 +68,16 @@ class AgentShell:
         self, settings: AgentSettings, journal: Journal, state: JournalState, version: str
     ) -> None:
         config = AgentConfig(
-            settings.name,
-            state.incarnation,
-            state.start.boot_id,
-            settings.capacity,
-            settings.nodes,
-            version,
-            settings.labels,
-            state.start.number * SESSIONS_A_START,
+            settings.name, settings.capacity, settings.nodes, state, version, settings.labels
         )
         self._settings = settings
         self._journal = journal
         self._held = frozenset(state.held)
-        self._core = AgentCore(config, state, read_clocks())
+        self._core = AgentCore(config, read_clocks())
         self._events: deque[events.Event] = deque()
         self._busy = False
+        # How many supervisors have answered; the link talks to the last.
+        self._supervisors = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._ended: asyncio.Future[int]
@@ -118,6 +110,8 @@ class AgentShell:
 
     def feed(self, event: events.Event) -> None:
         """Takes an event in; may be called from inside an action."""
+        if isinstance(event, events.SupervisorReady):
+            self._supervisors += 1
         self._events.append(event)
         self._go_on()
 
@@ -177,9 +171,7 @@ class AgentShell:
             self._timer.cancel()
         self._streams.close_all()
         if self._ending is not None:
-            _, late = await asyncio.wait([self._ending], timeout=SUPERVISOR_END_S)
-            if late:
-                log_lines.warning("the supervisor did not end in time")
+            await self._ending
         try:
             async with asyncio.timeout(DRAIN_S):
                 await self._uploader.drain()
@@ -269,6 +261,8 @@ class AgentShell:
         self._tails.poke()
 
     def _spawn(self, spawn: actions.Spawn) -> None:
+        if spawn.supervisor != self._supervisors:
+            return
         log = self._spool.create(spawn.assign)
         self._uploader.watch(spawn.assign.attempt_id, log)
         self._link.spawn(spawn.assign, log, spawn.lease_until_ms)

@@ -9,10 +9,9 @@ Promises: what was not uploaded is never removed, not even by a later start of t
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from mainspring.logkeys import STREAMS, log_prefix
 from agent.core.entries import Assign
 
 STDOUT, STDERR = range(len(STREAMS))
-FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 NOTE = "owed"
 FILE_NAME = re.compile(rf"([0-9a-f]{{32}})\.({STREAMS[0]}|{STREAMS[1]}|{NOTE})")
 
@@ -44,19 +42,6 @@ class SpooledLog:
     noted: bool = False
     queued: bool = False
     uploaded_at_s: float = 0.0
-
-    @contextlib.contextmanager
-    def files(self) -> Iterator[tuple[int, int]]:
-        """Creates both files and lends their descriptors."""
-        stdout = os.open(self.paths[STDOUT], FILE_FLAGS, 0o600)
-        try:
-            stderr = os.open(self.paths[STDERR], FILE_FLAGS, 0o600)
-            try:
-                yield stdout, stderr
-            finally:
-                os.close(stderr)
-        finally:
-            os.close(stdout)
 
     def size(self, stream: int) -> int:
         """Bytes written so far; a file that could not be created has none."""
