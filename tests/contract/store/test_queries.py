@@ -111,7 +111,6 @@ WHOLE_KEYS = {
     "read_commands": ("inbox_open", ("shard",)),
     "recover_ended": ("attempt_20500_pkey", ("day", "run")),
     "recover_waits": ("task_wait_pkey", ("shard", "run")),
-    "list_approvals": ("run_20500_pkey", ("day", "run")),
 }
 LATE_KEY = ("day", "run", "task", "expansion", "attempt_id")
 
