@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
+from typing import Self
 
 from controlplane.coordination.dial import is_endpoint
 
+_DEADLINE_MS, _TICK_MS, _BACKOFF_MAX_MS = 1_000, 250, 1_000
 _CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 
 
@@ -26,15 +28,30 @@ class CoordinationSettings:
     endpoints: tuple[str, ...]
     lease_ttl_ms: int = 5_000  # etcd counts in seconds
     renew_ms: int = 1_500  # pause between two renewals of the lease
-    deadline_ms: int = 1_000  # of one call to one member
-    tick_ms: int = 250  # how often the main loop shows that it is alive
+    deadline_ms: int = _DEADLINE_MS  # of one call to one member
+    tick_ms: int = _TICK_MS  # how often the main loop shows that it is alive
     max_stall_ms: int = 2_000  # silence of the main loop after which the lease is not renewed
     poll_ms: int = 3_000  # how often keys are read again although the watch is silent
     campaign_pause_ms: int = 300  # head start of a shard's preferred owner
     handover_after_ms: int = 3_000  # how long a node is a member before shards move to it
     report_ms: int = 1_000  # least time between two changes of a node's own membership record
     backoff_min_ms: int = 50
-    backoff_max_ms: int = 1_000
+    backoff_max_ms: int = _BACKOFF_MAX_MS
+
+    @classmethod
+    def of_lease(cls, cluster: str, endpoints: tuple[str, ...], lease_ttl_ms: int) -> Self:
+        """Settings with times in proportion to the lease. Raises ValueError."""
+        max_stall_ms = lease_ttl_ms * 2 // 5
+        return cls(
+            cluster,
+            endpoints,
+            lease_ttl_ms=lease_ttl_ms,
+            renew_ms=lease_ttl_ms * 3 // 10,
+            deadline_ms=min(_DEADLINE_MS, lease_ttl_ms // 5),
+            max_stall_ms=max_stall_ms,
+            tick_ms=min(_TICK_MS, max_stall_ms // 4),
+            backoff_max_ms=min(_BACKOFF_MAX_MS, lease_ttl_ms // 2),
+        )
 
     def __post_init__(self) -> None:
         faults = [text for holds, text in self._relations() if not holds]

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from controlplane.core.graph.names import id_problem, shown
 
+NANOS_PER_MS = 1_000_000
 LOG_LEVELS = ("debug", "info", "warning")
+# Durations of the protocol; how they must fit together is for those to say who keep them.
+TIMES = ("heartbeat", "attempt-lease", "lease-grace", "lease-drift", "leader-lease")
 _LAST_PORT = 65_535
 
 
@@ -27,7 +30,10 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """`listen`: host:port, also the address that others are told. `etcd`: endpoints, host:port."""
+    """`listen`: host:port, also the address that others are told. `etcd`: endpoints, host:port.
+
+    `times_ms`: those of the protocol that were given, in milliseconds, by flag.
+    """
 
     node: str
     cluster: str
@@ -37,11 +43,12 @@ class NodeSettings:
     dsn: str = field(repr=False)
     token: str = field(repr=False)
     log_level: str = "info"
+    times_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 def parse_node_settings(given: Mapping[str, str]) -> NodeSettings:
     """Settings from flags by name (`listen`, `dsn-file`, …). Raises SettingsError."""
-    texts = {name: given.get(name) or "" for name in _RULES}
+    texts = {name: given.get(name) or "" for name in (*_RULES, *TIMES)}
     problems = tuple(_problems(texts))
     if problems:
         raise SettingsError(problems)
@@ -54,12 +61,17 @@ def parse_node_settings(given: Mapping[str, str]) -> NodeSettings:
         dsn=_first_line(texts["dsn-file"]),
         token=_first_line(texts["token-file"]),
         log_level=texts["log-level"],
+        times_ms={name: _duration_ms(texts[name]) for name in TIMES if texts[name]},
     )
 
 
 def _problems(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, rule in _RULES.items():
         reason = rule(texts[name]) if texts[name] else "is missing"
+        if reason:
+            yield f"--{name}", reason
+    for name in TIMES:
+        reason = _duration_problem(texts[name]) if texts[name] else ""
         if reason:
             yield f"--{name}", reason
 
@@ -98,6 +110,23 @@ def _id_problem(text: str) -> str:
 def _url_problem(text: str) -> str:
     scheme, found, rest = text.partition("://")
     return "" if scheme and found and rest else f"{shown(text)} is not a URL"
+
+
+def _duration_ms(text: str) -> int:
+    """Milliseconds, rounded up; raises QuantityError."""
+    # The package of definitions loads slowly, and most nodes are given no times.
+    from mainspring.definition.quantities import parse_duration
+
+    return -(-parse_duration(text.strip()) // NANOS_PER_MS)
+
+
+def _duration_problem(text: str) -> str:
+    from mainspring.definition.quantities import QuantityError
+
+    try:
+        return "" if _duration_ms(text) else "must be above 0"
+    except QuantityError as error:
+        return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
 def _level_problem(text: str) -> str:

@@ -32,6 +32,13 @@ def test_all_faults_are_reported_together():
         dataclasses.replace(VALID, cluster="", poll_ms=0, lease_ttl_ms=5_500)
 
 
+@pytest.mark.parametrize("seconds", range(1, 61))
+def test_times_fit_any_lease(seconds):
+    settings = CoordinationSettings.of_lease("main", VALID.endpoints, 1_000 * seconds)
+    assert settings.lease_ttl_ms == 1_000 * seconds
+    assert (settings == VALID) == (seconds == 5)
+
+
 def test_backoff_doubles_up_to_its_most_and_starts_over():
     backoff = Backoff(100, 400)
     for ceiling_ms in (100, 200, 400, 400):

@@ -60,12 +60,25 @@ def test_all_problems_are_found_at_once():
         ("objects", "/folder", "not a URL"),
         ("dsn-file", "/nowhere/at/all", "cannot be read: No such file"),
         ("log-level", "loud", "none of debug, info, warning"),
+        ("heartbeat", "soon", "'soon' is not a duration; write it as"),
+        ("lease-grace", "0", "must be above 0"),
+        ("lease-drift", "99999999d", "is longer than"),
     ],
 )
 def test_a_wrong_value_is_named(given, flag, value, words):
     with pytest.raises(SettingsError, match=words) as caught:
         parse_node_settings({**given, flag: value})
     assert [name for name, _ in caught.value.problems] == [f"--{flag}"]
+
+
+def test_times_are_given_only_where_asked_for(given):
+    assert parse_node_settings(given).times_ms == {}
+    asked = {"heartbeat": "1s", "attempt-lease": "1m30s", "leader-lease": "0.2ms"}
+    assert parse_node_settings({**given, **asked}).times_ms == {
+        "heartbeat": 1_000,
+        "attempt-lease": 90_000,
+        "leader-lease": 1,
+    }
 
 
 @pytest.mark.parametrize("content", [b"", b"one\ntwo\n", b"\xff\xfe"])
