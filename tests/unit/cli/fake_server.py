@@ -19,6 +19,8 @@ from google.rpc import error_details_pb2, status_pb2
 from mainspring.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    approval_pb2,
+    approval_pb2_grpc,
     dag_pb2,
     dag_pb2_grpc,
     run_pb2,
@@ -64,6 +66,8 @@ class Script:
     run: run_pb2.Run = field(default_factory=lambda: run_pb2.Run(name=RUN_NAME))
     shards: list[admin_pb2.Shard] = field(default_factory=list)
     agents: list[admin_pb2.Agent] = field(default_factory=list)
+    approvals: list[approval_pb2.Approval] = field(default_factory=list)
+    attempts: list[run_pb2.Attempt] = field(default_factory=list)
     nodes: list[admin_pb2.Node] = field(default_factory=list)
     failures: dict[str, Failure] = field(default_factory=dict)
     break_after: int | None = None
@@ -91,9 +95,10 @@ def final_run(state: run_pb2.RunState.ValueType) -> run_pb2.Run:
 class Servicer(
     dag_pb2_grpc.DagServiceServicer,
     run_pb2_grpc.RunServiceServicer,
+    approval_pb2_grpc.ApprovalServiceServicer,
     admin_pb2_grpc.AdminServiceServicer,
 ):
-    """All three services over one script."""
+    """All services over one script."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -200,7 +205,7 @@ class Servicer(
             start_time=at(1),
             end_time=at(3),
         )
-        return run_pb2.ListAttemptsResponse(attempts=[attempt])
+        return run_pb2.ListAttemptsResponse(attempts=[attempt, *self.script.attempts])
 
     def WaitRun(self, request, context):  # noqa: N802
         self._enter(request, context)
@@ -230,6 +235,19 @@ class Servicer(
                 self._fail(Failure(grpc.StatusCode.UNAVAILABLE, "the node stops"), context)
             yield answer
 
+    def ListApprovals(self, request, context):  # noqa: N802
+        self._enter(request, context)
+        first = int(request.page_token or 0)
+        last = first + request.page_size
+        following = str(last) if last < len(self.script.approvals) else ""
+        return approval_pb2.ListApprovalsResponse(
+            approvals=self.script.approvals[first:last], next_page_token=following
+        )
+
+    def DecideApproval(self, request, context):  # noqa: N802
+        self._enter(request, context)
+        return approval_pb2.Approval(name=request.name, decision=request.decision)
+
     def ListShards(self, request, context):  # noqa: N802
         self._enter(request, context)
         return admin_pb2.ListShardsResponse(shards=self.script.shards)
@@ -256,6 +274,7 @@ class FakeServer:
         servicer = Servicer(self.script)
         dag_pb2_grpc.add_DagServiceServicer_to_server(servicer, self._server)
         run_pb2_grpc.add_RunServiceServicer_to_server(servicer, self._server)
+        approval_pb2_grpc.add_ApprovalServiceServicer_to_server(servicer, self._server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, self._server)
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self.address = f"127.0.0.1:{self.port}"

@@ -19,7 +19,12 @@ def healthy(script: Script) -> Script:
     script.shards = [admin_pb2.Shard(name=f"shards/{number}", node="n1") for number in range(4)]
     script.agents = [
         admin_pb2.Agent(
-            name="agents/a1", connected=True, cpu=2, memory_bytes=3 * 2**30, granted_cpu=1.5
+            name="agents/a1",
+            connected=True,
+            cpu=2,
+            memory_bytes=3 * 2**30,
+            granted_cpu=1.5,
+            containment="namespace",
         ),
         admin_pb2.Agent(name="agents/a2"),
     ]
@@ -54,6 +59,21 @@ def test_each_trouble_has_a_next_step(cli: Cli, healthy: Script) -> None:
     assert findings["shards"]["detail"] == "without leader: 1"
 
 
+def test_weak_agents_and_absent_ones_are_warned_of(cli: Cli, healthy: Script) -> None:
+    healthy.agents[0].containment = "process"
+    healthy.agents[1].live_attempts = 2
+    healthy.agents += [
+        admin_pb2.Agent(name=f"agents/b{number}", connected=True, containment="process")
+        for number in range(7)
+    ]
+    ended = cli("doctor")
+    assert ended.code == ExitCode.OK
+    found = results(ended.out)
+    assert "warning" in found["attempts"]
+    assert "2 attempts with agents that are away: a2" in found["attempts"]
+    assert "a1, b0, b1, b2, b3 and 3 more" in found["containment"]
+
+
 def test_an_empty_cluster(cli: Cli, script: Script) -> None:
     found = results(cli("doctor").out)
     assert "none is a member" in found["nodes"]
@@ -83,7 +103,7 @@ def test_nobody_answers(cli: Cli, script: Script, dead_address: str) -> None:
 
 def test_agents_and_shards_are_listed(cli: Cli, healthy: Script) -> None:
     agents = cli("agent", "list").out.splitlines()
-    assert agents[1].split() == ["a1", "yes", "2", "3.0", "GiB", "1.5", "0", "-"]
+    assert agents[1].split() == ["a1", "yes", "2", "3.0", "GiB", "1.5", "0", "namespace", "-"]
     shards = cli("shard", "list").out.splitlines()
     assert shards[1].split() == ["0", "n1", "-", "0", "0", "0", "0", "-"]
     assert len(json.loads(cli("shard", "list", "--json").out)["shards"]) == 4

@@ -93,6 +93,27 @@ def test_a_watch_without_a_terminal_prints_lines(cli: Cli, script: Script) -> No
     assert "took          1 min 15 s" in ended.out
 
 
+def test_a_watch_tells_of_every_question_once(cli: Cli, script: Script) -> None:
+    asked = run_pb2.TaskInstance(
+        name=f"{RUN_NAME}/tasks/pay",
+        state=run_pb2.TASK_STATE_AWAITING_APPROVAL,
+        attempt_number=1,
+        reason="nobody knows",
+    )
+    again = run_pb2.TaskInstance()
+    again.CopyFrom(asked)
+    again.attempt_number = 2
+    script.steps = [
+        step(run_pb2.RUN_STATE_RUNNING, asked),
+        step(run_pb2.RUN_STATE_RUNNING, asked, done=1),
+        step(run_pb2.RUN_STATE_RUNNING, again, done=1),
+        run_pb2.WatchRunResponse(run=final_run(run_pb2.RUN_STATE_FAILED)),
+    ]
+    told = [line for line in cli("run", "watch", RUN).err.splitlines() if "approval" in line]
+    assert len(told) == 2
+    assert "task pay waits for an approval: nobody knows (`mainspring approval list`" in told[0]
+
+
 def test_lines_come_at_most_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
     shown = LineProgress(clock=lambda: now[0])
@@ -165,6 +186,39 @@ def test_tasks_and_attempts_of_a_run(cli: Cli, script: Script) -> None:
     listed = decoder.raw_decode(out[end:].lstrip())[0]
     assert run["state"] == "RUN_STATE_FAILED"
     assert listed["taskInstances"][0]["exitCode"] == 3
+
+
+@pytest.mark.parametrize(
+    ("adopted", "said"), [(True, "which counts"), (False, "which changes nothing")]
+)
+def test_what_was_heard_late_of_an_attempt_is_told(
+    cli: Cli, script: Script, adopted: bool, said: str
+) -> None:
+    late = run_pb2.LateResult(
+        state=run_pb2.ATTEMPT_STATE_SUCCEEDED, adopted=adopted, reason="" if adopted else "slow"
+    )
+    script.attempts = [
+        run_pb2.Attempt(
+            name=f"{RUN_NAME}/tasks/extract/attempts/{'1' * 32}",
+            number=2,
+            state=run_pb2.ATTEMPT_STATE_LOST,
+            reason="" if adopted else "its agent was not heard",
+            late_result=late,
+        )
+    ]
+    line = cli("run", "get", RUN, "--attempts").out.splitlines()[-1]
+    assert line.split()[:3] == ["extract", "2", "lost"]
+    assert "reported late: succeeded" in line
+    assert line.endswith(said)
+
+
+def test_a_watch_counts_what_waits_for_an_approval(cli: Cli, script: Script) -> None:
+    counts = [
+        run_pb2.TaskCount(state=run_pb2.TASK_STATE_AWAITING_APPROVAL, count=1),
+        run_pb2.TaskCount(state=run_pb2.TASK_STATE_BACKOFF, count=2),
+    ]
+    script.run = run_pb2.Run(name=RUN_NAME, task_counts=counts)
+    assert "2 backoff, 1 awaiting_approval" in cli("run", "get", RUN).out
 
 
 def test_runs_are_listed_by_state(cli: Cli, script: Script) -> None:

@@ -33,7 +33,9 @@ def list_shards(*, connection: Connect = ANYWHERE, output: Print = AS_TABLE) -> 
 
 
 def _agents(agents: Iterable[admin_pb2.Agent]) -> Table:
-    table = Table(("AGENT", "CONNECTED", "CPU", "MEMORY", "GRANTED", "LIVE", "SINCE"))
+    table = Table(
+        ("AGENT", "CONNECTED", "CPU", "MEMORY", "GRANTED", "LIVE", "CONTAINMENT", "SINCE")
+    )
     for agent in agents:
         table.add(
             last_segment(agent.name),
@@ -42,6 +44,7 @@ def _agents(agents: Iterable[admin_pb2.Agent]) -> Table:
             text.size(agent.memory_bytes),
             f"{agent.granted_cpu:g}",
             agent.live_attempts,
+            agent.containment or text.NOTHING,
             text.moment(agent.connect_time, known=agent.HasField("connect_time")),
         )
     return table

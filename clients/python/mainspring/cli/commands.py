@@ -21,6 +21,7 @@ class Command:
 GROUPS = {
     "dag": "Apply, check and read DAGs and their schedules.",
     "run": "Trigger, follow and cancel runs; read logs.",
+    "approval": "See what waits for a person, and decide.",
     "agent": "See the agents that do the work.",
     "shard": "See the shards and who leads them.",
     "import": "Turn workflows of other formats into DAG files.",
@@ -128,6 +129,27 @@ COMMANDS = (
         "mainspring.cli.run:cancel",
         "Cancel a run: nothing new is assigned, and what runs is stopped.",
         ("mainspring run cancel 01890a5d-ac96-774b-bcce-b302099a8057 --wait",),
+    ),
+    Command(
+        "approval list",
+        "mainspring.cli.approval:list_approvals",
+        "List the tasks that wait for a decision, the oldest first.",
+        (
+            "mainspring approval list",
+            "mainspring approval list etl/01890a5d-ac96-774b-bcce-b302099a8057 -o json",
+        ),
+    ),
+    Command(
+        "approval approve",
+        "mainspring.cli.approval:approve",
+        "Have another attempt of a task started.",
+        ("mainspring approval approve 01890a5d-ac96-774b-bcce-b302099a8057/load --reason empty",),
+    ),
+    Command(
+        "approval reject",
+        "mainspring.cli.approval:reject",
+        "Have a task fail instead of trying it again.",
+        ("mainspring approval reject 01890a5d-ac96-774b-bcce-b302099a8057/load --reason half",),
     ),
     Command(
         "agent list",

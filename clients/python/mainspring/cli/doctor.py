@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
@@ -26,8 +26,10 @@ from mainspring.client.settings import Asked, resolve
 
 if TYPE_CHECKING:
     from mainspring.client import Client
+    from mainspring.v1 import admin_pb2
 
 _SLOW_ANSWER_S = 0.5
+_MOST_NAMES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,31 @@ def _agents(client: Client) -> list[Finding]:
         return [Finding("agents", "problem", detail, "start an agent: tasks cannot run")]
     cpu = sum(agent.cpu for agent in connected)
     detail = f"{len(connected)} connected with {cpu:g} cores, {gone} gone"
-    return [Finding("agents", "ok", detail)]
+    return [Finding("agents", "ok", detail), *_absent(agents), *_contained(connected)]
+
+
+def _absent(agents: Sequence[admin_pb2.Agent]) -> Iterator[Finding]:
+    """Attempts that nobody hears of."""
+    away = [agent for agent in agents if agent.live_attempts and not agent.connected]
+    if away:
+        count = text.plural(sum(agent.live_attempts for agent in away), "attempt")
+        detail = f"{count} with agents that are away: {_names(away)}"
+        yield Finding("attempts", "warning", detail, "`mainspring run get RUN` says until when")
+
+
+def _contained(agents: Sequence[admin_pb2.Agent]) -> Iterator[Finding]:
+    """Agents whose tasks may leave processes behind."""
+    weak = [agent for agent in agents if agent.containment == "process"]
+    if weak:
+        detail = f"no PID namespace: processes of tasks may outlive a supervisor: {_names(weak)}"
+        step = "allow user namespaces on these machines, or run their agents as root"
+        yield Finding("containment", "warning", detail, step)
+
+
+def _names(agents: Sequence[admin_pb2.Agent]) -> str:
+    names = [last_segment(agent.name) for agent in agents[:_MOST_NAMES]]
+    more = len(agents) - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more else "")
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -56,6 +56,7 @@ _BY_REASON = {
     "RUN": "`mainspring run list` shows the runs",
     "TASK": _TASKS_OF_RUN,
     "NO_ATTEMPT": _TASKS_OF_RUN,
+    "NOT_WAITING": "`mainspring approval list` shows what waits",
     "STILL_RUNNING": "`mainspring run watch` shows how it goes on",
 }
 

@@ -100,6 +100,10 @@ Limit = Annotated[
 ]
 DagArgument = Annotated[str, Parameter(help="Id of the DAG, or its resource name.")]
 RunArgument = Annotated[str, Parameter(help="UUID of the run, DAG/UUID, or its resource name.")]
+RequestId = Annotated[
+    str | None,
+    Parameter(help="Makes a repeated command harmless: the same id gets the same answer."),
+]
 
 ANYWHERE = ConnectionFlags()
 AS_TABLE = OutputFlags()

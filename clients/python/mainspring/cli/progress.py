@@ -1,7 +1,7 @@
 """Shows the progress of a run on standard error: a live bar on a terminal, else plain lines.
 
-Decides: plain lines come at most once a second, but a failed task instance and a new state of the
-run at once.
+Decides: plain lines come at most once a second, but a task instance that failed or waits for an
+approval and a new state of the run at once.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ class Shown(Protocol):
         """Shows one step."""
 
 
-class Failures:
-    """The sentences about task instances that failed, each once."""
+class Troubles:
+    """The sentences about task instances that failed or wait for an approval, each once."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._told: set[tuple[str, int, int]] = set()
 
     def news(self, step: run_pb2.WatchRunResponse) -> list[str]:
         """What the step says that was not told before."""
         sentences = []
         for task in step.task_instances:
-            if task.state == run_pb2.TASK_STATE_FAILED and task.name not in self._told:
-                self._told.add(task.name)
-                sentences.append(_failure(task))
+            place = (task.name, task.state, task.attempt_number)
+            if task.state in _SENTENCES and place not in self._told:
+                self._told.add(place)
+                sentences.append(_SENTENCES[task.state](task))
         return sentences
 
 
@@ -56,14 +57,14 @@ class LineProgress:
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock, self._wall_clock = clock, wall_clock
-        self._failures = Failures()
+        self._troubles = Troubles()
         self._state = run_pb2.RUN_STATE_UNSPECIFIED
         self._line = ""
         self._next_s = 0.0
 
     def update(self, step: run_pb2.WatchRunResponse) -> None:
         """Prints what is new."""
-        for sentence in self._failures.news(step):
+        for sentence in self._troubles.news(step):
             self._say(sentence)
         line = f"{run_table.run_word(step.run)}: {run_table.counts(step.run)}"
         now_s = self._clock()
@@ -82,12 +83,12 @@ class LiveProgress:
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
-        self._failures = Failures()
+        self._troubles = Troubles()
         self._task = bar.add_task("pending", total=None, counts="")
 
     def update(self, step: run_pb2.WatchRunResponse) -> None:
         """Moves the bar."""
-        for sentence in self._failures.news(step):
+        for sentence in self._troubles.news(step):
             self._bar.console.print(sentence, style="red", markup=False, highlight=False)
         run = step.run
         done = sum(each.count for each in run.task_counts if each.state in FINAL_TASK_STATES)
@@ -126,3 +127,15 @@ def _failure(task: run_pb2.TaskInstance) -> str:
     status = f"exit status {task.exit_code}" if task.HasField("exit_code") else "no exit status"
     reason = text.one_line(task.reason) or status
     return f"task {text.one_line(last_segment(task.name))} failed: {reason}"
+
+
+def _question(task: run_pb2.TaskInstance) -> str:
+    asked = f"task {text.one_line(last_segment(task.name))} waits for an approval"
+    step = "`mainspring approval list` shows how to decide"
+    return f"{asked}: {text.one_line(task.reason)} ({step})"
+
+
+_SENTENCES = {
+    run_pb2.TASK_STATE_FAILED: _failure,
+    run_pb2.TASK_STATE_AWAITING_APPROVAL: _question,
+}

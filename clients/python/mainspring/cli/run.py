@@ -16,6 +16,7 @@ from mainspring.cli.flags import (
     DagArgument,
     Limit,
     Print,
+    RequestId,
     RunArgument,
     switch,
 )
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 
 StateWord = Literal[
     "pending", "queued", "running", "cancelling", "succeeded", "failed", "cancelled"
-]
-RequestId = Annotated[
-    str | None,
-    Parameter(help="Makes a repeated command harmless: the same id gets the same answer."),
 ]
 
 

@@ -17,6 +17,7 @@ _ORDER = (
     run_pb2.TASK_STATE_ASSIGNED,
     run_pb2.TASK_STATE_RUNNING,
     run_pb2.TASK_STATE_BACKOFF,
+    run_pb2.TASK_STATE_AWAITING_APPROVAL,
     run_pb2.TASK_STATE_SUCCEEDED,
     run_pb2.TASK_STATE_FAILED,
     run_pb2.TASK_STATE_UPSTREAM_FAILED,
@@ -120,9 +121,20 @@ def attempts(listed: Iterable[run_pb2.Attempt]) -> Table:
             _exit_word(attempt),
             text.moment(attempt.start_time, known=attempt.HasField("start_time")),
             _took(attempt, running=attempt.state == run_pb2.ATTEMPT_STATE_RUNNING),
-            attempt.reason,
+            _why(attempt),
         )
     return table
+
+
+def _why(attempt: run_pb2.Attempt) -> str:
+    """Why it ended, and what was heard of it after that."""
+    if not attempt.HasField("late_result"):
+        return attempt.reason
+    late = attempt.late_result
+    word = text.state_word(run_pb2.AttemptState.Name(late.state), "ATTEMPT_STATE_")
+    told = f"reported late: {word}" + (f" ({late.reason})" if late.reason else "")
+    told += ", which counts" if late.adopted else ", which changes nothing"
+    return f"{attempt.reason}; {told}" if attempt.reason else told
 
 
 def _cause(run: run_pb2.Run) -> str:

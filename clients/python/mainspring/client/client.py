@@ -1,4 +1,4 @@
-"""The client: one connection, three groups of calls."""
+"""The client: one connection, four groups of calls."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Self
 
 from mainspring.client.addresses import parse_addresses
 from mainspring.client.admin import Admin
+from mainspring.client.approvals import Approvals
 from mainspring.client.connection import Connection
 from mainspring.client.dags import Dags
 from mainspring.client.runs import Runs
@@ -19,8 +20,9 @@ from mainspring.client.settings import Asked, Settings, resolve
 class Client:
     """Calls a Mainspring cluster; use it as a context manager, from one thread.
 
-    `dags`, `runs` and `admin` are the calls. A call without an answer within `deadline_s` seconds
-    fails; one that finds nobody is tried again for `patience_s` seconds over all addresses.
+    `dags`, `runs`, `approvals` and `admin` are the calls. A call without an answer within
+    `deadline_s` seconds fails; one that finds nobody is tried again for `patience_s` seconds over
+    all addresses.
     Calls that change something carry a request id, so that a repetition has no second effect.
     """
 
@@ -31,6 +33,7 @@ class Client:
         self._connection = Connection(settings, patience_s=patience_s)
         self.dags = Dags(self._connection, deadline_s)
         self.runs = Runs(self._connection, deadline_s)
+        self.approvals = Approvals(self._connection, deadline_s)
         self.admin = Admin(self._connection, deadline_s)
 
     @classmethod

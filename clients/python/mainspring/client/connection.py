@@ -22,6 +22,7 @@ from mainspring.client.retry import Tries
 from mainspring.client.settings import Settings
 from mainspring.client.status import to_error
 from mainspring.v1.admin_pb2_grpc import AdminServiceStub
+from mainspring.v1.approval_pb2_grpc import ApprovalServiceStub
 from mainspring.v1.dag_pb2_grpc import DagServiceStub
 from mainspring.v1.run_pb2_grpc import RunServiceStub
 
@@ -65,6 +66,7 @@ class Node:
     channel: grpc.Channel
     dags: DagServiceStub
     runs: RunServiceStub
+    approvals: ApprovalServiceStub
     admin: AdminServiceStub
 
 
@@ -175,8 +177,14 @@ def _open(address: Address, ca: bytes | None, encrypted: bool | None) -> Node:
             reason="PLAIN_TEXT",
         )
     channel = _channel(address, ca, encrypted=encrypted)
-    stubs = DagServiceStub(channel), RunServiceStub(channel), AdminServiceStub(channel)
-    return Node(address, channel, *stubs)
+    return Node(
+        address,
+        channel,
+        DagServiceStub(channel),
+        RunServiceStub(channel),
+        ApprovalServiceStub(channel),
+        AdminServiceStub(channel),
+    )
 
 
 def _channel(address: Address, ca: bytes | None, *, encrypted: bool) -> grpc.Channel:

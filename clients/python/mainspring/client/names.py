@@ -44,6 +44,20 @@ def task_name(run: str, task: str) -> str:
     return f"{run_name(run)}/tasks/{_checked('task', task, task)}"
 
 
+def approval_name(run: str, task: str) -> str:
+    """`dags/{dag}/runs/{run}/tasks/{task}/approval`; raises as `task_name` does."""
+    return f"{task_name(run, task)}/approval"
+
+
+def dag_or_run_name(name: str) -> str:
+    """The name of a run where a run is named in any form, else that of a DAG.
+
+    Raises InvalidArgumentError when it is neither.
+    """
+    is_run = _is_uuid(last_segment(name)) or name.count("/") > 1
+    return run_name(name) if is_run else dag_name(name)
+
+
 def last_segment(name: str) -> str:
     """The id at the end of a resource name."""
     return name.rpartition("/")[2]
@@ -54,6 +68,14 @@ def _checked(field: str, part: str, whole: str) -> str:
         return part
     rule = "1 to 200 letters, digits, '.', '_' and '-', the first a letter or digit"
     raise _refused(field, whole, f"an id has {rule}")
+
+
+def _is_uuid(part: str) -> bool:
+    try:
+        uuid.UUID(part)
+    except ValueError:
+        return False
+    return True
 
 
 def _uuid(part: str, whole: str) -> str:
