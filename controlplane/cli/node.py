@@ -136,7 +136,8 @@ def vars_of(arguments: Sequence[str]) -> dict[str, str]:
     add = parser.add_argument
     add("--node", metavar="ID", help="id of the node, unique in the cluster")
     add("--cluster", metavar="ID", help="id of the cluster: names its keys in etcd")
-    add("--listen", metavar="HOST:PORT", help="where to serve, and what others are told")
+    add("--listen", metavar="HOST:PORT", help="where to serve")
+    add("--advertise", metavar="HOST:PORT", help="what others are told (default: as --listen)")
     add("--dsn-file", metavar="FILE", help="file with the URL of PostgreSQL")
     add("--etcd", metavar="HOST:PORT[,…]", help="members of etcd")
     add("--token-file", metavar="FILE", help="file with this node's token")
@@ -186,7 +187,7 @@ class NodeProcess:
         self._clock, self._entropy, self._stats = SystemClock(), EntropySource(), Stats()
         started_at_ms = self._clock.now().wall_us // 1_000
         self._leading = LeadingNode(
-            NodeInfo(settings.node, settings.listen, started_at_ms),
+            NodeInfo(settings.node, settings.advertise, started_at_ms),
             shards,
             store.shards,
             store.api,
@@ -209,7 +210,7 @@ class NodeProcess:
         built = build_server(self._servicers(), gatekeeper, [listener], [extra])
         await self._make_partitions()
         await built.server.start()
-        _log.info("serving", node=self._settings.node, address=self._settings.listen)
+        _log.info("serving", node=self._settings.node, address=self._settings.advertise)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [

@@ -30,7 +30,8 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """`listen`: host:port, also the address that others are told. `etcd`: endpoints, host:port.
+    """`listen`: host:port; `advertise`: the address that agents and other nodes are told. `etcd`:
+    endpoints, host:port.
 
     `times_ms`: those of the protocol that were given, in milliseconds, by flag.
     """
@@ -38,6 +39,7 @@ class NodeSettings:
     node: str
     cluster: str
     listen: str
+    advertise: str
     etcd: tuple[str, ...]
     objects: str
     dsn: str = field(repr=False)
@@ -48,7 +50,7 @@ class NodeSettings:
 
 def parse_node_settings(given: Mapping[str, str]) -> NodeSettings:
     """Settings from flags by name (`listen`, `dsn-file`, …). Raises SettingsError."""
-    texts = {name: given.get(name) or "" for name in (*_RULES, *TIMES)}
+    texts = {name: given.get(name) or "" for name in (*_RULES, "advertise", *TIMES)}
     problems = tuple(_problems(texts))
     if problems:
         raise SettingsError(problems)
@@ -56,6 +58,7 @@ def parse_node_settings(given: Mapping[str, str]) -> NodeSettings:
         node=texts["node"],
         cluster=texts["cluster"],
         listen=texts["listen"],
+        advertise=texts["advertise"] or texts["listen"],
         etcd=tuple(texts["etcd"].split(",")),
         objects=texts["objects"],
         dsn=_first_line(texts["dsn-file"]),
@@ -70,6 +73,8 @@ def _problems(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         reason = rule(texts[name]) if texts[name] else "is missing"
         if reason:
             yield f"--{name}", reason
+    if texts["advertise"] and (reason := _address_problem(texts["advertise"])):
+        yield "--advertise", reason
     for name in TIMES:
         reason = _duration_problem(texts[name]) if texts[name] else ""
         if reason:

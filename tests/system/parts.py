@@ -226,7 +226,9 @@ class Parts:
         for door in self.doors.values():
             door.join(agent.pid)
 
-    def mainspring(self, *arguments: str, text: str | None = None):
+    def mainspring(
+        self, *arguments: str, text: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return up_process.mainspring(self.data, *arguments, env=self._access(), text=text)
 
     def open_client(self) -> Client:

@@ -27,6 +27,12 @@ def test_settings_are_parsed_once(given):
     assert settings.log_level == "debug"
 
 
+def test_others_are_told_the_address_that_is_advertised(given):
+    assert parse_node_settings(given).advertise == given["listen"]
+    given["advertise"] = "node.example:7070"
+    assert parse_node_settings(given).advertise == "node.example:7070"
+
+
 def test_secrets_are_not_shown(given):
     assert "secret" not in repr(parse_node_settings(given))
     assert "hush" not in repr(parse_node_settings(given))
@@ -56,6 +62,7 @@ def test_all_problems_are_found_at_once():
         ("listen", "host:0", "not host:port"),
         ("listen", "host:65536", "not host:port"),
         ("listen", "host:port", "not host:port"),
+        ("advertise", "7070", "not host:port"),
         ("etcd", "a:1,b", "'b' is not host:port"),
         ("objects", "/folder", "not a URL"),
         ("dsn-file", "/nowhere/at/all", "cannot be read: No such file"),
