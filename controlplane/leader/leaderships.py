@@ -43,6 +43,8 @@ class Leaderships:
         self._group: asyncio.TaskGroup | None = None
         self._leading: dict[int, Leadership] = {}
         self._won: dict[int, LeaderKey] = {}
+        # Leaderships that have not ended, or whose keys are still being given up.
+        self._ending = 0
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -88,7 +90,9 @@ class Leaderships:
                 self._end_stuck(members)
 
     async def stop(self) -> None:
-        """Ends all leaderships; what is not done by the deadline is left to the fence."""
+        """Ends all leaderships and gives up their keys, one by one as they end; what is not done by
+        the deadline is left to the fence.
+        """
         self._closing = True
         for shard in self._leading:
             self._end(shard)
@@ -123,8 +127,18 @@ class Leaderships:
         if self._group is None or self._around is None or self._closing:
             return
         leading = self._leading[shard] = Leadership(shard, key, self._around)
+        self._ending += 1
         self._idle.clear()
-        self._group.create_task(self._serve(leading, self._around), name=f"shard {shard}")
+        self._group.create_task(self._serve_to_the_end(leading), name=f"shard {shard}")
+
+    async def _serve_to_the_end(self, leading: Leadership) -> None:
+        assert self._around is not None, "a leadership begins with its surroundings"
+        try:
+            await self._serve(leading, self._around)
+        finally:
+            self._ending -= 1
+            if not self._ending:
+                self._idle.set()
 
     async def _serve(self, leading: Leadership, around: Surroundings) -> None:
         """One leadership to its end; then the key is given up, unless a later one was won."""
@@ -136,8 +150,6 @@ class Leaderships:
             pause_ms = CRASH_PAUSE_MS
         finally:
             del self._leading[shard]
-            if not self._leading:
-                self._idle.set()
         if self._won.get(shard) == leading.key:
             del self._won[shard]
             await around.candidate.resign(shard, pause_ms=pause_ms)

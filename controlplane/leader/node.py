@@ -1,8 +1,8 @@
 """What a node leads with, put together: fleet, sessions, leaderships, coordination.
 
-Decides the order of a graceful stop: the leaders finish their batches, then all keys are given up
-at once, so that other nodes need not wait for the lease. Promises that all tasks end with `run`.
-Does not know the doors of the node.
+Decides the order of a graceful stop: the leaders finish their batches, and each gives up its key as
+it ends, while the node says that it campaigns no more: other nodes wait neither for the lease nor
+for this one. Promises that all tasks end with `run`. Does not know the doors of the node.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class LeadingNode:
 
     async def stop(self) -> None:
         """Hands all shards over; nothing is led here afterwards."""
-        await self.leaderships.stop()
+        await asyncio.gather(self.coordination.membership.retire(), self.leaderships.stop())
         await self.coordination.election.resign_all()
         self.hub.close_all("the node stops")
 

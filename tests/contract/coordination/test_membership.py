@@ -82,3 +82,24 @@ async def test_members_come_back_after_the_store_was_wiped(own_etcd, cluster):
             await node.journal.until(lambda _, n=node: n.lease.current not in {None, *stores})
         for node in (first, second):
             await node.sees("a", "b")
+
+
+async def test_who_retires_is_known_to_at_once(shared_etcd, cluster):
+    async with AsyncExitStack() as stack:
+        first = await start(stack, shared_etcd.endpoint, cluster, "a", report_ms=60_000)
+        second = await start(stack, shared_etcd.endpoint, cluster, "b", report_ms=60_000)
+        await first.sees("a", "b")
+        await second.membership.retire()
+        await first.journal.until(lambda _: not first.membership.members["b"].info.eligible)
+
+
+async def test_who_retires_without_a_server_only_stops(own_etcd, cluster):
+    async with AsyncExitStack() as stack:
+        node = await start(stack, own_etcd.endpoint, cluster, "a")
+        await node.sees("a")
+        own_etcd.pause()
+        await node.membership.retire()
+        assert not node.membership.me.eligible
+        await node.journal.until(lambda _: node.lease.current is None)
+        await node.membership.retire()
+        own_etcd.resume()

@@ -28,6 +28,15 @@ def etcd(tmp_path_factory):
 
 
 @pytest.fixture
+def own_etcd(tmp_path):
+    """An etcd to be hurt."""
+    server = EtcdServer(tmp_path / "etcd")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
 def dsn(postgres):
     """A migrated database of one's own."""
     return postgres.fresh_database(TEMPLATE)

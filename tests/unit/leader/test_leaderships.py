@@ -183,6 +183,23 @@ async def test_a_stop_ends_all_and_begins_nothing():
 
 
 @virtual
+async def test_a_stop_waits_until_the_keys_are_given_up():
+    cluster = Cluster()
+    resign = cluster.candidate.resign
+
+    async def slowly(shard, *, pause_ms=None):
+        await pass_time(0.5)
+        await resign(shard, pause_ms=pause_ms)
+
+    cluster.candidate.resign = slowly
+    async with running(cluster) as leaderships:
+        leaderships.on_elected(0, WON)
+        await cluster.leads(1)
+        await leaderships.stop()
+        assert cluster.candidate.resigned == [(0, None)]
+
+
+@virtual
 async def test_a_stop_waits_no_longer_than_its_deadline():
     class Stalled(Faults):
         now = False
