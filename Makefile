@@ -25,7 +25,7 @@ help: ## List the targets
 setup: ## Make .venv and install everything (no-op when nothing changed)
 	@.ci/setup
 
-demo: setup ## Boot a cluster, run a Montage-shaped DAG on it, count what its tasks wrote
+demo: setup ## Run a Montage-shaped DAG on a fresh cluster, kill two of its processes, count
 	@$(PY) -P examples/demo.py
 
 up: setup ## Start a local cluster and keep it up until Ctrl-C (ARGS="--nodes 2 …")

@@ -18,6 +18,12 @@ from controlplane.embedded.errors import PortTakenError
 from controlplane.embedded.etcd import is_free
 from controlplane.embedded.folder import DataFolder
 from controlplane.embedded.process import Command
+from controlplane.leader.times import (
+    ATTEMPT_LEASE_MS,
+    HEARTBEAT_MS,
+    LEAST_GRACE_MS,
+    LONGEST_ATTEMPT_LEASE_MS,
+)
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 7070
@@ -27,9 +33,7 @@ CLUSTER = "local"
 LEAST_CPU = 1.0
 BEATS_PER_LEASE = 6
 LEAST_BEAT_MS = 100
-LONGEST_BEAT_MS = 5_000
 LEAST_LEASE_MS = 1_000
-DEFAULT_LEASE_MS = 120_000
 _LAST_PORT = 65_535
 # What a process needs to find programs, its home and its language; anything else is asked for.
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -59,9 +63,9 @@ class LeaseFlags:
         beat_ms, lease_ms = self.heartbeat_ms, self.attempt_lease_ms
         if beat_ms is not None and beat_ms < LEAST_BEAT_MS:
             return f"--heartbeat must not be below {LEAST_BEAT_MS} ms"
-        if lease_ms is not None and lease_ms < LEAST_LEASE_MS:
-            return f"--attempt-lease must not be below {LEAST_LEASE_MS} ms"
-        if (beat_ms or LEAST_BEAT_MS) * 4 > (lease_ms or DEFAULT_LEASE_MS):
+        if lease_ms is not None and not LEAST_LEASE_MS <= lease_ms <= LONGEST_ATTEMPT_LEASE_MS:
+            return f"--attempt-lease must be from {LEAST_LEASE_MS} ms to one day"
+        if (beat_ms or LEAST_BEAT_MS) * 4 > (lease_ms or ATTEMPT_LEASE_MS):
             return "--attempt-lease must be at least four times --heartbeat"
         return ""
 
@@ -71,9 +75,9 @@ class LeaseFlags:
         """
         times: dict[str, int] = {}
         if (lease_ms := self.attempt_lease_ms) is not None:
-            times["--heartbeat"] = min(lease_ms // BEATS_PER_LEASE, LONGEST_BEAT_MS)
+            times["--heartbeat"] = min(lease_ms // BEATS_PER_LEASE, HEARTBEAT_MS)
             times["--attempt-lease"] = lease_ms
-            times["--lease-grace"] = min(max(lease_ms // 12, 2_000), 10_000)
+            times["--lease-grace"] = min(max(lease_ms // 12, LEAST_GRACE_MS), 10_000)
             times["--lease-drift"] = max(lease_ms // 60, 100)
         if self.heartbeat_ms is not None:
             times["--heartbeat"] = self.heartbeat_ms

@@ -7,6 +7,7 @@ import signal
 import stat
 from pathlib import Path
 
+import psutil
 import pytest
 from mainspring.ledger import check_ledger, read_ledger
 from mainspring.v1 import run_pb2
@@ -159,12 +160,45 @@ def test_a_node_that_dies_is_started_again(tmp_path):
         assert up.child("node-1").pid != node.pid
 
 
-def test_a_server_that_dies_ends_the_cluster_in_words(tmp_path):
-    up = Up(tmp_path / "data", "--shards=1", "--agents=0")
-    up.start()
-    up.wait_ready()
-    etcd = next(each for each in up._seen.values() if each.name() == "etcd")
-    etcd.kill()
-    up.err.wait_for("etcd ended with status -9: the cluster stops")
-    assert up._process.wait(30) == 5
-    assert up.left() == []
+def server(up: Up, name: str) -> psutil.Process:
+    """The postmaster or etcd, by the name of its program."""
+    return next(each for each in psutil.Process(up.pid).children() if each.name() == name)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_servers_that_die_are_started_again_where_clients_look_for_them(tmp_path, number):
+    with running(tmp_path / "data", "--shards=2", "--agents=1") as up:
+        file = write(tmp_path, dag("kept", process_task("one", "true")))
+        assert mainspring(up.data, "dag", "apply", file).returncode == 0
+        dsn = (up.data / "run" / "dsn").read_text()
+        ports = (up.data / "etcd" / "ports.json").read_text()
+        for name, program in (("etcd", "etcd"), ("PostgreSQL", "postgres")):
+            before = server(up, program).pid
+            server(up, program).send_signal(number)
+            up.err.wait_for(f"^{name} ended .*; it starts again in .* s. Its log: .*log")
+            up.err.wait_for(f"^{name} runs again as process")
+            assert server(up, program).pid != before
+        eventually(lambda: trigger(up, "kept").state == run_pb2.RUN_STATE_SUCCEEDED)
+        assert (up.data / "run" / "dsn").read_text() == dsn
+        assert (up.data / "etcd" / "ports.json").read_text() == ports
+        assert up.stop() == 0
+        assert up.left() == []
+
+
+def test_a_damaged_etcd_is_set_aside_and_the_cluster_serves_on(tmp_path):
+    with running(tmp_path / "data", "--shards=1", "--agents=0") as up:
+        etcd = server(up, "etcd")
+        etcd.suspend()  # so that it is not started before it is damaged
+        for log in (up.data / "etcd" / "data" / "member" / "wal").iterdir():
+            log.write_bytes(b"damage")
+        etcd.kill()
+        up.err.wait_for(r"^etcd REFUSES ITS DATA: .*data.damaged")
+        up.err.wait_for("^etcd runs again")
+        epoch = shards(up)[0].epoch
+        up.child("node-1").kill()
+        eventually(lambda: shards(up)[0].epoch > epoch)
+
+
+def shards(up: Up):
+    with up.client() as client:
+        return client.admin.shards().shards

@@ -1,7 +1,8 @@
 """`mainspring up` and the `mainspring` command as real processes, for tests.
 
 Promises that whatever a test does, no process of its cluster outlives it: every process that was
-seen is named with the time of its start, so that no stranger with its number is meant.
+seen is named with the time of its start, so that no stranger with its number is meant. Supervisors
+are seen as well, though they are children of nobody.
 """
 
 from __future__ import annotations
@@ -138,13 +139,30 @@ class Up:
 
     def see(self) -> None:
         """Notes all processes that live now."""
-        whole = psutil.Process(self.pid)
-        self._seen |= {each.pid: each for each in (whole, *whole.children(recursive=True))}
+        self._seen |= {each.pid: each for each in (psutil.Process(self.pid), *self.children())}
+
+    def children(self) -> list[psutil.Process]:
+        """All its processes that live now: its own, its supervisors, and what these started."""
+        found = psutil.Process(self.pid).children(recursive=True)
+        for supervisor in self.supervisors().values():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                found += (supervisor, *supervisor.children(recursive=True))
+        return found
+
+    def supervisors(self) -> dict[str, psutil.Process]:
+        """The supervisors that live now, by the names of their agents."""
+        found = {}
+        for file in self.data.glob("work/*/supervisor/pid"):
+            with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
+                pid, ticks, _boot_id = file.read_text("ascii").split()
+                if start_ticks(int(pid)) == int(ticks):
+                    found[file.parts[-3]] = psutil.Process(int(pid))
+        return found
 
     def command_lines(self) -> list[str]:
         """Those of all its processes that live now."""
         lines = []
-        for each in psutil.Process(self.pid).children(recursive=True):
+        for each in self.children():
             with contextlib.suppress(psutil.NoSuchProcess):  # one that ended meanwhile
                 lines.append(" ".join(each.cmdline()))
         return lines
@@ -177,6 +195,12 @@ class Up:
 
     def client(self) -> Client:
         return Client.open(data=self.data, environment={})
+
+
+def start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since the boot."""
+    text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    return int(text[text.rindex(")") + 2 :].split()[19])
 
 
 @contextlib.contextmanager

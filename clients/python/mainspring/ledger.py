@@ -150,7 +150,7 @@ def hops_ns(entries: Sequence[LedgerEntry], edges: Iterable[Edge]) -> list[int]:
 
 def running_at(entries: Iterable[LedgerEntry], wall_ns: int) -> dict[str, LedgerEntry]:
     """The attempts that had started and not ended at a moment, with their starts."""
-    running = {}
+    running: dict[str, LedgerEntry] = {}
     for entry in entries:
         if entry.kind == "start" and entry.wall_ns <= wall_ns:
             running.setdefault(entry.attempt_id, entry)

@@ -76,6 +76,7 @@ def test_the_dsn_may_come_from_the_environment():
         ["--heartbeat=2s", "--attempt-lease=6s"],
         ["--attempt-lease=999ms"],
         ["--attempt-lease=-6s"],
+        ["--attempt-lease=25h"],
         ["--node=2"],
         ["more"],
     ],
