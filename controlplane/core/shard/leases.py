@@ -65,7 +65,7 @@ class Leases:
         self._floor_ms = self._book.now.mono_ms + self._times.authority_ms
 
     def keep(self, attempt: LiveAttempt) -> None:
-        """Watches an attempt that is sent now, or was by another leader, while it is in its lane."""
+        """Watches an attempt from now on, while it is in its lane."""
         task = attempt.run.version.tasks[attempt.task]
         name = _RETRIED if task.on_disconnect is _RETRY else task.overtime_ms
         agent, incarnation = attempt.agent, attempt.incarnation

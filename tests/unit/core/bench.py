@@ -413,3 +413,11 @@ def finished(
 ) -> Finished:
     exit_code = 0 if state is AttemptState.SUCCEEDED else 1
     return Finished(agent, attempt_id, state, at_us - 500, at_us, exit_code, 0, 10, 20, message)
+
+
+def running(parents: Mapping[str, str] | None = None, **options: Any) -> ShardBench:
+    """A bench with one agent of four cores and a run that has begun."""
+    bench = ShardBench()
+    bench.agent()
+    bench.start(dag(parents or {"a": ""}, **options))
+    return bench

@@ -67,6 +67,7 @@ class StoreModel:
 
     def apply(self, writes: Writes) -> None:
         """One transaction."""
+        assert not any(row.run in self.sealed for row in writes.late), writes.late
         for kind in WRITE_KINDS:
             take: Callable[[Any], None] = getattr(self, f"_take_{kind}")
             for row in getattr(writes, kind):
@@ -117,7 +118,6 @@ class StoreModel:
         """The first late row of an attempt counts; its end stays as it was recorded."""
         ends = [done.state for done in self.history if done.attempt_id == row.attempt_id]
         assert ends in ([AttemptState.LOST], [AttemptState.UNKNOWN]), row
-        assert row.run not in self.sealed, row
         self.late.setdefault(row.attempt_id, row)
 
     def _take_live(self, row: LiveRow) -> None:
