@@ -176,9 +176,18 @@ class ReaderConnections:
             with deadline(connection, self._settings.statement_ms):
                 yield connection
         except BaseException:
+            if connection.is_closed():
+                self._distrust()
             connection.terminate()
             raise
         self._idle.append(connection)
+
+    def _distrust(self) -> None:
+        """A connection was lost: its server may be gone, and those that idle with it. Without this
+        each of them would be found out by a deadline of its own.
+        """
+        while self._idle:
+            self._idle.pop().terminate()
 
     async def close(self) -> None:
         """Ends all idle connections."""

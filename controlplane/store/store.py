@@ -6,7 +6,8 @@ cluster are made by `initialise`, once, and never on demand. Does not know which
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import asyncpg
 
@@ -48,16 +49,26 @@ class Store:
     async def open(cls, dsn: str, settings: StoreSettings | None = None) -> Store:
         """A store over a migrated database. Raises SchemaError, StoreUnavailable."""
         store = cls(dsn, settings or StoreSettings())
-        connection = await store._connect()
-        try:
-            async with known_failure():
-                check(own_migrations(), await read_applied(connection))
-        finally:
-            connection.terminate()
+        async with store._in_time() as connection:
+            check(own_migrations(), await read_applied(connection))
         return store
 
-    async def _connect(self) -> asyncpg.Connection:
-        return await connect(self._dsn, reader_parameters(self._settings), self._settings)
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of its own for a rare task, which may be repeated when it fails."""
+        connection = await connect(self._dsn, reader_parameters(self._settings), self._settings)
+        try:
+            async with known_failure():
+                yield connection
+        finally:
+            connection.terminate()
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[asyncpg.Connection]:
+        """As `_connected`, with one deadline over all."""
+        async with self._connected() as connection:
+            with deadline(connection, self._settings.statement_ms):
+                yield connection
 
     async def close(self) -> None:
         """Ends all connections."""
@@ -71,54 +82,36 @@ class Store:
         """
         if not 1 <= shards <= SHARDS_MOST:
             raise ValueError(f"{shards} shards; between 1 and {SHARDS_MOST}")
-        connection = await self._connect()
-        try:
-            async with known_failure(), connection.transaction():
-                await connection.execute(_LOCK)
-                found = await connection.fetchval(_COUNT_SHARDS)
-                if found not in (0, shards):
-                    raise SchemaError(
-                        f"the database was initialised with {found} shards, not {shards}:"
-                        f" start with {found}"
-                    )
-                if not found:
-                    await connection.execute(_ADD_SHARDS, shards)
-                    await connection.execute(_ADD_BUCKETS, shards, BUCKETS)
-        finally:
-            connection.terminate()
+        async with self._in_time() as connection, connection.transaction():
+            await connection.execute(_LOCK)
+            found = await connection.fetchval(_COUNT_SHARDS)
+            if found not in (0, shards):
+                raise SchemaError(
+                    f"the database was initialised with {found} shards, not {shards}:"
+                    f" start with {found}"
+                )
+            if not found:
+                await connection.execute(_ADD_SHARDS, shards)
+                await connection.execute(_ADD_BUCKETS, shards, BUCKETS)
         return not found
 
     async def count_shards(self) -> int:
         """How many shards the cluster has. Raises NotInitialised."""
-        connection = await self._connect()
-        try:
-            with deadline(connection, self._settings.statement_ms):
-                async with known_failure():
-                    found: int = await connection.fetchval(_COUNT_SHARDS)
-        finally:
-            connection.terminate()
+        async with self._in_time() as connection:
+            found: int = await connection.fetchval(_COUNT_SHARDS)
         if not found:
             raise NotInitialised("the database has no shards yet")
         return found
 
     async def ensure_partitions(self, days: Iterable[int]) -> int:
         """Makes the partitions of days (since the epoch) that are missing; how many those were."""
-        connection = await self._connect()
-        try:
-            async with known_failure():
-                return await ensure_partitions(connection, days)
-        finally:
-            connection.terminate()
+        async with self._connected() as connection:
+            return await ensure_partitions(connection, days, self._settings.statement_ms)
 
     async def forget_expired(self, now_us: int) -> None:
         """Deletes what has only to be kept for a while: keys of requests."""
-        connection = await self._connect()
-        try:
-            with deadline(connection, self._settings.statement_ms):
-                async with known_failure():
-                    await connection.execute(_FORGET_EXPIRED, now_us)
-        finally:
-            connection.terminate()
+        async with self._in_time() as connection:
+            await connection.execute(_FORGET_EXPIRED, now_us)
 
 
 async def migrate_database(dsn: str, settings: StoreSettings | None = None) -> int:

@@ -96,6 +96,12 @@ class Harness(Protocol):
     async def let_land(self) -> None:
         """Stalled COMMITs end, new ones do not stall; returns when they have."""
 
+    def lose_answer(self, mark: bytes) -> None:
+        """What has `mark` and is sent by `store` next is done, and `store` does not learn it."""
+
+    def lose_request(self, mark: bytes) -> None:
+        """What has `mark` and is sent by `store` next does not arrive; its transaction stays."""
+
     async def append(self, command: int, shard: int, body: bytes) -> None: ...
 
     async def put_spec(self, digest: bytes, spec: bytes) -> None: ...
@@ -161,8 +167,11 @@ class PostgresHarness:
     async def cut(self) -> None:
         self._proxy.cut()
 
-    def hold(self) -> None:
-        self._proxy.hold()
+    def lose_answer(self, mark: bytes) -> None:
+        self._proxy.lose_answer(mark)
+
+    def lose_request(self, mark: bytes) -> None:
+        self._proxy.lose_request(mark)
 
     async def let_land(self) -> None:
         await self.admin.execute("SELECT pg_advisory_unlock(99)")
@@ -181,15 +190,19 @@ class PostgresHarness:
 
 
 class StallingFaults(Faults):
-    """COMMITs wait here; a cut makes those that wait lose their client."""
+    """COMMITs wait here; a cut makes those that wait lose their client. `loses`: where, once."""
 
     def __init__(self) -> None:
+        self.loses: Point | None = None
         self.stalling = False
         self.stalled = 0
         self._free = asyncio.Event()
         self._cut = False
 
     async def at(self, point: Point, shard: int) -> None:
+        if point is self.loses:
+            self.loses = None
+            raise ConnectionLost
         if point is Point.COMMIT and self.stalling:
             self._free.clear()
             self.stalled += 1
@@ -251,6 +264,12 @@ class MemoryHarness:
         self.faults.free(cut=False)
         for shard in list(self.database.locks):
             self.database.land(shard)
+
+    def lose_answer(self, mark: bytes) -> None:
+        self.faults.loses = Point.ANSWER
+
+    def lose_request(self, mark: bytes) -> None:
+        self.faults.loses = Point.COMMIT
 
     async def append(self, command: int, shard: int, body: bytes) -> None:
         row = {"shard": shard, "tenant": "acme", "body": body, "run_id": None}

@@ -2,6 +2,7 @@
 
 After `cut` the client's connections are gone while their backends still see theirs, as when a
 machine dies in the middle of a COMMIT. `hold` keeps connections open and passes nothing on.
+`lose_answer` and `lose_request` do it once, at the message that has a mark.
 """
 
 from __future__ import annotations
@@ -9,9 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
+from enum import Enum
 from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, quote, urlsplit
+
+
+class Fate(Enum):
+    """What becomes of the next message that has the mark."""
+
+    ANSWER_LOST = 1
+    REQUEST_LOST = 2
 
 
 class SocketProxy:
@@ -30,6 +39,9 @@ class SocketProxy:
         self._clients: set[asyncio.StreamWriter] = set()
         self._servers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._mark = b""
+        self._fate: Fate | None = None
+        self._answer_lost: set[asyncio.StreamReader] = set()
         self._passing = asyncio.Event()
         self._passing.set()
 
@@ -57,24 +69,56 @@ class SocketProxy:
         """Pass no byte on from now on."""
         self._passing.clear()
 
+    def lose_answer(self, mark: bytes) -> None:
+        """The next message with `mark` arrives, and its client is gone before the answer."""
+        self._mark, self._fate = mark, Fate.ANSWER_LOST
+
+    def lose_request(self, mark: bytes) -> None:
+        """The next message with `mark` does not arrive; its client is gone, its backend waits."""
+        self._mark, self._fate = mark, Fate.REQUEST_LOST
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream = await asyncio.open_unix_connection(self._upstream)
         self._clients.add(writer)
         self._servers.add(upstream)
-        ways = ((reader, upstream, True), (upstream_reader, writer, False))
-        for source, target, from_client in ways:
-            task = asyncio.create_task(self._copy(source, target, from_client=from_client))
+        ways = (
+            self._requests(reader, upstream, writer, upstream_reader),
+            self._answers(upstream_reader, writer),
+        )
+        for way in ways:
+            task = asyncio.create_task(way)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _copy(
-        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, from_client: bool
+    async def _requests(
+        self,
+        source: asyncio.StreamReader,
+        upstream: asyncio.StreamWriter,
+        client: asyncio.StreamWriter,
+        answers: asyncio.StreamReader,
     ) -> None:
         """A client that says goodbye is passed on; one that was cut is not."""
         with contextlib.suppress(ConnectionError):
             while data := await source.read(65_536):
                 await self._passing.wait()
-                target.write(data)
-                await target.drain()
-            if not from_client:
-                target.close()
+                fate = self._fate if self._mark in data else None
+                if fate is not None:
+                    self._fate = None
+                if fate is Fate.REQUEST_LOST:
+                    client.transport.abort()
+                    return
+                if fate is Fate.ANSWER_LOST:
+                    self._answer_lost.add(answers)
+                upstream.write(data)
+                await upstream.drain()
+
+    async def _answers(self, source: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(65_536):
+                await self._passing.wait()
+                if source in self._answer_lost:
+                    client.transport.abort()
+                    return
+                client.write(data)
+                await client.drain()
+            client.close()

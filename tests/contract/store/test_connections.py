@@ -12,7 +12,7 @@ from controlplane.core.effects import Writes
 from controlplane.store.api import ApiStore
 from controlplane.store.connections import StoreSettings
 from controlplane.store.errors import CommitUnknown, StoreUnavailable
-from controlplane.store.records import Fence
+from controlplane.store.records import Fence, RequestKey
 from controlplane.store.shards import PostgresShardStore
 from tests.contract.store.harness import eventually
 from tests.contract.store.rows import first_hop, second_hop
@@ -168,6 +168,46 @@ async def test_a_silent_server_leaves_a_command_unknown(proxy):
     proxy.hold()
     with pytest.raises(CommitUnknown):
         await api.append_command("acme", 1, b"body")
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+async def test_a_command_of_unknown_outcome_has_one_effect_when_its_request_is_repeated(
+    proxy, arrived
+):
+    api = ApiStore(proxy.dsn, SETTINGS)
+    request = RequestKey(b"k" * 32, b"b" * 32)
+    lose = proxy.lose_answer if arrived else proxy.lose_request
+    lose(b"a body")
+    with pytest.raises(CommitUnknown):
+        await api.append_command("acme", 1, b"a body", request=request)
+    first = await api.append_command("acme", 1, b"a body", request=request)
+    assert first.repeated is arrived
+    assert await api.append_command("acme", 1, b"a body", request=request) == first._replace(
+        repeated=True
+    )
+    await api.close()
+
+
+async def test_a_reader_that_is_lost_takes_those_that_idle_with_it(proxy):
+    """They would be found out one by one, each by a deadline of its own."""
+    api = ApiStore(proxy.dsn, StoreSettings())
+    await asyncio.gather(*(api.list_shards() for _ in range(4)))
+    idle = list(api._connections._idle)
+    assert len(idle) > 1
+    api._connections._settings = HASTY
+    proxy.hold()
+    with pytest.raises(StoreUnavailable):
+        await api.list_shards()
+    assert api._connections._idle == []
+    assert all(connection.is_closed() for connection in idle)
+
+
+async def test_a_silent_server_does_not_hold_a_recovery_for_ever(store, proxy):
+    await store.recover(0)
+    store._settings = HASTY
+    proxy.hold()
+    with pytest.raises(StoreUnavailable):
+        await store.recover(0)
 
 
 async def test_reads_wait_for_a_place_but_not_for_ever(dsn):

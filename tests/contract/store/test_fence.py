@@ -16,6 +16,12 @@ from controlplane.store.records import Fence
 from tests.contract.store.rows import attempt_id, first_hop, second_hop
 
 ME, OTHER = b"m" * 16, b"o" * 16
+# By which the harness knows the message: a batch with rows ends by one, an empty one is one.
+BATCHES = pytest.mark.parametrize(
+    ("writes", "mark"),
+    [(first_hop(), b"COMMIT"), (Writes(), b"EXECUTE fence")],
+    ids=["rows", "empty"],
+)
 
 
 async def take_over(store, epoch, holder=ME):
@@ -159,3 +165,65 @@ async def test_a_takeover_after_an_unseen_commit_keeps_its_rows(harness):
     await harness.let_land()
     assert await take_over(harness.store, 1, OTHER) == 2
     assert await live_attempts(harness.store) == [attempt_id(1)]
+
+
+async def test_takeover_committed_but_its_answer_lost(harness):
+    """Its own holder found is success: nobody else chose those bytes."""
+    harness.lose_answer(ME)
+    assert await take_over(harness.store, 0) == 1
+    state = await harness.other_store().read_shard(0)
+    assert (state.epoch, state.batch, state.holder) == (1, 0, ME)
+    assert await harness.store.commit(Fence(0, 1, 1), first_hop())
+
+
+async def test_takeover_lost_on_its_way_is_sent_again(harness):
+    harness.lose_request(ME)
+    assert await take_over(harness.store, 0) == 1
+    state = await harness.other_store().read_shard(0)
+    assert (state.epoch, state.holder) == (1, ME)
+
+
+@BATCHES
+async def test_commit_outcome_unknown_and_it_had_committed(harness, writes, mark):
+    await take_over(harness.store, 0)
+    harness.lose_answer(mark)
+    with pytest.raises(CommitUnknown):
+        await harness.store.commit(Fence(0, 1, 1), writes)
+    assert not await harness.store.commit(Fence(0, 1, 1), writes, settle=True)
+    assert (await harness.store.read_shard(0)).batch == 1
+    assert await live_attempts(harness.store) == ([attempt_id(1)] if writes else [])
+
+
+@BATCHES
+async def test_commit_outcome_unknown_and_it_had_not_committed(harness, writes, mark):
+    """The transaction of the lost client still holds the row: it is ended, and all is written."""
+    await take_over(harness.store, 0)
+    harness.lose_request(mark)
+    with pytest.raises(CommitUnknown):
+        await harness.store.commit(Fence(0, 1, 1), writes)
+    assert await harness.store.commit(Fence(0, 1, 1), writes, settle=True)
+    assert (await harness.store.read_shard(0)).batch == 1
+    assert await live_attempts(harness.store) == ([attempt_id(1)] if writes else [])
+
+
+async def test_commit_outcome_unknown_and_its_answer_lost_again(harness):
+    await take_over(harness.store, 0)
+    harness.lose_request(b"COMMIT")
+    with pytest.raises(CommitUnknown):
+        await harness.store.commit(Fence(0, 1, 1), first_hop())
+    harness.lose_answer(b"COMMIT")
+    with pytest.raises(CommitUnknown):
+        await harness.store.commit(Fence(0, 1, 1), first_hop(), settle=True)
+    assert not await harness.store.commit(Fence(0, 1, 1), first_hop(), settle=True)
+    assert await live_attempts(harness.store) == [attempt_id(1)]
+
+
+async def test_commit_outcome_unknown_and_deposed_meanwhile(harness):
+    await take_over(harness.store, 0)
+    harness.lose_request(b"COMMIT")
+    with pytest.raises(CommitUnknown):
+        await harness.store.commit(Fence(0, 1, 1), first_hop())
+    assert await take_over(harness.other_store(), 1, OTHER) == 2
+    with pytest.raises(Deposed):
+        await harness.store.commit(Fence(0, 1, 1), first_hop(), settle=True)
+    assert await live_attempts(harness.store) == []
