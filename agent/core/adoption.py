@@ -37,6 +37,14 @@ CLAIMED_ONLY = "its supervisor ended while it was starting the attempt"
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """The supervisor saw the end of an attempt."""
+
+    started_at_us: int
+    exited: ProcessExited
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """Nobody saw the end of an attempt."""
 
@@ -49,7 +57,7 @@ class NeverClaimed:
     """No supervisor has begun to spawn an attempt, and none that was asked before still will."""
 
 
-Verdict = ProcessSpawned | ProcessExited | SpawnFailed | Lost | NeverClaimed
+Verdict = ProcessSpawned | Ended | SpawnFailed | Lost | NeverClaimed
 
 
 def restore(journal: JournalState) -> Iterator[Attempt]:
@@ -93,14 +101,14 @@ def began_at_us(known: Supervised) -> int:
 def judge(attempt: Attempt, known: Supervised | None, wall_us: int) -> Verdict:
     """What is true of an attempt that is not over; see the table at the top."""
     rebooted = attempt.origin is Origin.EARLIER_BOOT
+    started_at_us = attempt.started_at_us or (began_at_us(known) if known else 0)
     if known is not None:
         if known.ended is not None:
-            return known.ended
+            return Ended(started_at_us, known.ended)
         if known.failed is not None:
             return known.failed
         if known.spawned is not None and not rebooted:
             return known.spawned
-    started_at_us = attempt.started_at_us or (began_at_us(known) if known else 0)
     if rebooted:
         return Lost(started_at_us or wall_us, REBOOTED if started_at_us else PERHAPS_REBOOTED)
     if attempt.state is State.STARTED:

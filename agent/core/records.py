@@ -95,7 +95,7 @@ class JournalState:
             case Result():
                 if (held := self.held.get(record.attempt_id)) is not None:
                     held.result = record
-            case AckedRecord():
+            case _:
                 self.held.pop(record.attempt_id, None)
 
     def _accept(self, record: AcceptedRecord) -> None:

@@ -97,7 +97,7 @@ class Supervision:
 
     def _reconcile(self, attempt: Attempt, known: Supervised | None, turn: Turn) -> None:
         if attempt.result is None:
-            self._carry_out(adoption.judge(attempt, known, turn.now.wall_us), attempt, known, turn)
+            self._carry_out(adoption.judge(attempt, known, turn.now.wall_us), attempt, turn)
         if attempt.result is not None and adoption.runs(known):
             # It was given up already: nothing may run under its id any more.
             turn.act(Stop(attempt.assign.attempt_id, EndCause.AGENT_STOPPED, 0))
@@ -107,25 +107,18 @@ class Supervision:
             if attempt.state is State.STARTED or (result is not None and result.started_at_us):
                 turn.act(Adopted(attempt.assign, over=result is not None))
 
-    def _carry_out(
-        self,
-        verdict: adoption.Verdict,
-        attempt: Attempt,
-        known: Supervised | None,
-        turn: Turn,
-    ) -> None:
+    def _carry_out(self, verdict: adoption.Verdict, attempt: Attempt, turn: Turn) -> None:
         match verdict:
             case ProcessSpawned():
                 self._steps.begin(attempt, verdict, turn)
-            case ProcessExited():
-                if known is not None and not attempt.started_at_us:
-                    attempt.started_at_us = adoption.began_at_us(known)
-                self._steps.over(attempt, self._steps.attempts.exited(attempt, verdict), turn)
+            case adoption.Ended():
+                attempt.started_at_us = verdict.started_at_us
+                self.exited(verdict.exited, turn)
             case SpawnFailed():
                 self._steps.over(attempt, self._steps.attempts.spawn_failed(attempt, verdict), turn)
             case adoption.Lost():
                 self._steps.end(attempt, Outcome.LOST, verdict.message, turn, verdict.started_at_us)
-            case adoption.NeverClaimed():
+            case _:
                 if attempt.state is State.SPAWNING:
                     self._start_again(attempt, turn)
 

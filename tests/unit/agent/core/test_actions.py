@@ -7,7 +7,8 @@ from typing import get_args
 
 import pytest
 
-from agent.core.actions import Action, Kill, Note, Signal
+from agent.core.actions import Action, Forget, Note, Spawn
+from tests.unit.agent.core.driver import assignment
 
 
 @pytest.mark.parametrize("kind", get_args(Action))
@@ -16,8 +17,9 @@ def test_an_action_is_a_frozen_value(kind: type):
 
 
 def test_equal_actions_are_one_in_a_set():
-    assert len({Kill(b"a", Signal.TERM), Kill(b"a", Signal.TERM), Kill(b"a", Signal.KILL)}) == 2
+    assert len({Forget(b"a"), Forget(b"a"), Forget(b"b")}) == 2
 
 
-def test_a_note_need_not_name_a_place():
+def test_an_action_need_not_say_everything():
+    assert Spawn(assignment(1), 5).supervisor == 0
     assert dataclasses.astuple(Note("text")) == ("text", "", -1)

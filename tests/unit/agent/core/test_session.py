@@ -4,8 +4,10 @@ import pytest
 
 from agent.core import entries, events
 from agent.core.actions import CloseSession, Note
-from agent.core.session import BACKOFF_LAST_MS, HANDSHAKE_MS, EpochMemory
-from tests.unit.agent.core.driver import Driver, leadership
+from agent.core.records import AcceptedRecord
+from agent.core.session import BACKOFF_LAST_MS, BEATS_KEPT, HANDSHAKE_MS, EpochMemory, Link
+from agent.core.types import Containment
+from tests.unit.agent.core.driver import FIRST, LEASE_MS, Driver, assignment, journal, leadership
 
 
 def test_the_memory_of_epochs_refuses_lower_epochs_and_other_holders():
@@ -30,19 +32,49 @@ def test_the_memory_of_epochs_keeps_the_highest_batch():
     assert memory.get(0) == leadership(0, 5, batch=9)
 
 
+def test_the_memory_of_epochs_begins_with_what_was_recorded():
+    memory = EpochMemory([leadership(3, 5, batch=7)])
+    assert not memory.note(leadership(3, 4))
+    assert memory.told() == (entries.ShardMemory(3, 5, 7),)
+
+
+def test_no_session_is_opened_before_a_supervisor_has_answered():
+    driver = Driver(supervised=False)
+    assert driver.core.next_deadline() is None
+    assert driver.tick() == []
+    driver.supervisor()
+    assert driver.core.next_deadline() == driver.now_ms
+    driver.handle(events.SupervisorGone("killed"))
+    assert driver.last == [Note("the supervisor is gone: killed")]
+    driver.tick()
+    assert driver.opened() == [("h:1", FIRST)]
+
+
+def test_a_hello_tells_the_highest_epochs_and_how_well_tasks_are_contained():
+    driver = Driver(state=journal(leadership(2, 4, batch=9), number=3), supervised=False)
+    driver.handle(events.SupervisorReady(Containment.PROCESS, ()))
+    driver.tick()
+    (stream,) = driver.opened()
+    assert stream == ("h:1", 3 * FIRST)
+    driver.handle(events.NodeConnected(*stream))
+    (hello,) = driver.said("h:1")
+    assert hello.containment is Containment.PROCESS
+    assert hello.memories == (entries.ShardMemory(2, 4, 9),)
+
+
 def test_every_seed_is_opened_under_a_number_of_its_own():
     driver = Driver(("h:1", "h:2"))
     driver.tick()
-    assert driver.opened() == [("h:1", 10), ("h:2", 11)]
+    assert driver.opened() == [("h:1", FIRST), ("h:2", FIRST + 1)]
 
 
 def test_the_first_word_of_a_session_is_hello():
     driver = Driver()
     driver.tick()
-    driver.handle(events.NodeConnected("h:1", 10))
+    driver.handle(events.NodeConnected("h:1", FIRST))
     (hello,) = driver.said("h:1")
-    assert (hello.agent, hello.session, hello.version) == ("a-1", 10, "0.1")
-    driver.handle(events.NodeConnected("h:1", 9))
+    assert (hello.agent, hello.session, hello.version) == ("a-1", FIRST, "0.1")
+    driver.handle(events.NodeConnected("h:1", FIRST - 1))
     assert driver.last == []
 
 
@@ -50,9 +82,9 @@ def test_a_session_that_is_not_welcomed_in_time_is_opened_again():
     driver = Driver()
     driver.tick()
     driver.tick(HANDSHAKE_MS)
-    assert driver.did(CloseSession) == [CloseSession("h:1", 10, "no sign of life")]
+    assert driver.did(CloseSession) == [CloseSession("h:1", FIRST, "no sign of life")]
     driver.tick(100)
-    assert driver.opened() == [("h:1", 11)]
+    assert driver.opened() == [("h:1", FIRST + 1)]
 
 
 def test_failures_are_repeated_at_growing_distances_up_to_a_limit():
@@ -80,8 +112,8 @@ def test_what_belongs_to_an_older_session_is_dropped():
 def test_a_welcome_that_answers_another_hello_is_ignored():
     driver = Driver()
     driver.tick()
-    welcome = entries.Welcome("n1", (leadership(0),), (), 1_000, 9)
-    driver.frame(("h:1", 10), welcome=welcome, result_acks=(b"x",))
+    welcome = entries.Welcome("n1", (leadership(0),), (), 1_000, FIRST - 1, LEASE_MS)
+    driver.frame(("h:1", FIRST), welcome=welcome, result_acks=(b"x",))
     assert driver.last == []
 
 
@@ -97,6 +129,22 @@ def test_inventories_go_out_for_newly_led_shards_only():
     assert driver.said("h:1", entries.Inventory) == []
     driver.welcome(stream, "n1", leadership(0), leadership(2))
     assert [i.shard for i in driver.said("h:1", entries.Inventory)] == [0]
+
+
+def test_what_is_seen_of_a_shard_is_on_disk_before_its_inventory():
+    driver = Driver()
+    stream = driver.connect("n1", leadership(0), leadership(1, 3, batch=5))
+    assert driver.records == [(leadership(0), True), (leadership(1, 3, batch=5), True)]
+    assert driver.all[-1] == driver.last[-1]
+    driver.welcome(stream, "n1", leadership(0, batch=2), leadership(1, 3, batch=4))
+    assert driver.records == [(leadership(0, batch=2), True)]
+
+
+def test_a_refused_claim_is_not_recorded():
+    driver = Driver(state=journal(leadership(0, 5)))
+    driver.connect("n1", leadership(0, 4))
+    assert driver.records == []
+    assert driver.said("h:1", entries.Inventory) == []
 
 
 def test_a_claim_of_an_epoch_that_is_over_gets_no_inventory():
@@ -152,7 +200,7 @@ def test_a_silent_node_is_given_up_after_three_beats():
         driver.tick(999)
         assert driver.did(CloseSession) == []
     driver.tick(3)
-    assert driver.did(CloseSession) == [CloseSession("h:1", 10, "no sign of life")]
+    assert driver.did(CloseSession) == [CloseSession("h:1", FIRST, "no sign of life")]
 
 
 def test_peers_are_learned_and_forgotten_with_those_who_name_them():
@@ -210,6 +258,35 @@ def test_an_alias_rests_while_other_nodes_come_and_go():
 
 def test_an_agent_without_seeds_has_nothing_to_wait_for():
     assert Driver(()).core.next_deadline() is None
+
+
+def test_a_lease_counts_from_the_sending_of_the_beat_that_is_answered():
+    link = Link("h:1", 0, attempt_lease_ms=100)
+    link.beats(0, 1_000)
+    link.beats(1, 1_050)
+    assert [link.lease_until_ms(beat) for beat in (0, 1, 2)] == [1_100, 1_150, 0]
+
+
+def test_only_the_last_beats_count():
+    link = Link("h:1", 0, attempt_lease_ms=100)
+    for beat in range(BEATS_KEPT + 2):
+        link.beats(beat, 1_000 + beat)
+    assert link.lease_until_ms(1) == 0
+    assert link.lease_until_ms(2) == 1_102
+
+
+def test_a_new_session_knows_no_beat_of_the_one_before():
+    driver = Driver()
+    stream = driver.connect("n1", leadership(0))
+    driver.tick()
+    assert [b.beat for b in driver.said("h:1", entries.Heartbeat)] == [1]
+    driver.handle(events.NodeLost(*stream, "gone"))
+    stream = driver.connect("n1", leadership(0), after_ms=200)
+    driver.assign(stream, assignment(1, beat=1))
+    assert [type(e) for e in driver.said("h:1")] == [entries.Rejected]
+    driver.assign(stream, assignment(2, beat=0))
+    accepted = AcceptedRecord(assignment(2, beat=0), driver.now_ms + LEASE_MS)
+    assert driver.records == [(accepted, True)]
 
 
 @pytest.mark.parametrize("denied", [True, False])
