@@ -101,13 +101,13 @@ class Notices:
             left_us = self._absences.left_us(agent)
             since = "" if left_us is None else f" since {_when(left_us)}"
             limit = self._limit(picture, attempts, left_us, shard)
-            stay = f"{_attempts(picture, attempts)} until it returns, {limit}"
+            stay = f"{_attempts(picture, attempts)} until it returns, or {limit}"
             yield f"agent {agent} has no session with this node{since}: {stay}"
         for agent, attempts in sorted(forgotten.items()):
             began_us = agents[agent].connected_us
             limit = self._limit(picture, attempts, began_us, shard)
             what = f"agent {agent} began anew with an empty journal at {_when(began_us)}"
-            yield f"{what}: {_attempts(picture, attempts)}, {limit}"
+            yield f"{what}: {_attempts(picture, attempts)} {limit}"
 
     def _limit(
         self, picture: Picture, attempts: list[AttemptItem], heard_us: int | None, shard: ShardState
@@ -120,9 +120,9 @@ class Notices:
         tasks = picture.version.compiled.tasks
         longest_ms = max(self._leases.lost_after_ms(tasks[each.task]) for each in attempts)
         if heard_us is None:
-            return f"and at most {_span(longest_ms)} after it was last heard"
+            return f"at most {_span(longest_ms)} after it was last heard"
         led_us = shard.taken_over_us + self._leases.authority_ms * 1_000
-        return f"and until {_when(max(heard_us, led_us) + longest_ms * 1_000)} at the latest"
+        return f"until {_when(max(heard_us, led_us) + longest_ms * 1_000)} at the latest"
 
     def _of_requests(
         self, picture: Picture, ready: list[int], agents: dict[str, AgentItem]

@@ -14,7 +14,7 @@ from tests.servers.postgres import PostgresServer
 # Cheaper than a database for each test.
 TABLES = (
     *("dag", "dag_version", "dag_version_use", "schedule", "schedule_instant", "run"),
-    *("sealed_run", "attempt_live", "attempt", "task_wait", "inbox", "request_key"),
+    *("sealed_run", "attempt_live", "attempt", "attempt_late", "task_wait", "inbox", "request_key"),
     *("quarantine", "agent", "api_token", "shard_epoch"),
 )
 CLEAN = "".join(f"DELETE FROM {table};" for table in TABLES)

@@ -240,7 +240,7 @@ class World:
     async def add_agent(self, agent: str = "agent-1", cpu_millis: int = 4_000) -> None:
         """An agent that has said hello."""
         now_us = SystemClock().now().wall_us
-        row = AgentRow(agent, b"i" * 16, "boot", "0.0", cpu_millis, 1 << 30, now_us)
+        row = AgentRow(agent, b"i" * 16, "boot", "0.0", cpu_millis, 1 << 30, now_us, "process")
         await self.store.api.put_agent(row)
         await self.leader.connect(agent, Resources(cpu_millis, 1 << 30))
 

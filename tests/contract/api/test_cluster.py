@@ -40,6 +40,7 @@ async def test_agents_come_page_by_page_with_what_they_grant(world) -> None:
     assert [each.connected for each in agents] == [False, True, True]
     assert [each.granted_cpu for each in agents] == [0, 1.5, 1.5]
     assert (agents[0].cpu, agents[0].incarnation) == (1.5, (b"i" * 16).hex())
+    assert {each.containment for each in agents} == {"process"}
 
 
 async def test_the_server_says_who_it_is(world) -> None:

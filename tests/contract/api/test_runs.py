@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
-from mainspring.v1 import dag_pb2, run_pb2
+from mainspring.v1 import admin_pb2, dag_pb2, run_pb2
 
 from controlplane.core.states import AttemptState
+from controlplane.store.records import AgentRow
+from controlplane.telemetry.clock import SystemClock
 from tests.contract.api.harness import OTHER_TOKEN, details_of, spec_of
 
 STATE = run_pb2.RunState
@@ -297,6 +300,10 @@ async def test_runs_of_a_dag_that_is_not_there_are_not_found(world) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def utc(instant_us: int) -> str:
+    return datetime.fromtimestamp(instant_us // 1_000_000, UTC).isoformat()
+
+
 async def notices(world, run: run_pb2.Run) -> str:
     return "\n".join((await get(world, run.name)).notices)
 
@@ -338,9 +345,61 @@ async def test_a_run_says_that_its_agent_is_away(world) -> None:
     run = await applied(world, await world.apply("a"))
     assert await notices(world, run) == ""
     world.leader.fleet.disconnect("agent-1")
-    said = await notices(world, run)
-    assert "agent agent-1 has no session" in said
-    assert "attempt 1 of task a stays live until it returns" in said
+    assert await notices(world, run) == (
+        "agent agent-1 has no session with this node: attempt 1 of task a stays live until it "
+        "returns, or at most 2 min 12 s after it was last heard"
+    )
+
+
+def later(seconds: int) -> int:
+    return SystemClock().now().wall_us // 1_000_000 * 1_000_000 + seconds * 1_000_000
+
+
+async def test_an_absence_has_its_beginning_and_its_end(world) -> None:
+    await world.add_agent()
+    run = await applied(world, await world.apply("a", "b"))
+    world.leader.fleet.disconnect("agent-1")
+    # Beyond the takeover, which is now.
+    left_us = later(100)
+    world.absences.left("agent-1", left_us)
+    assert await notices(world, run) == (
+        f"agent agent-1 has no session with this node since {utc(left_us)}: attempt 1 of task a "
+        f"and 1 more stay live until it returns, or until {utc(left_us + 132_000_000)} at the "
+        "latest"
+    )
+
+
+async def test_a_new_leader_counts_an_absence_from_its_takeover_on(world) -> None:
+    await world.add_agent()
+    run = await applied(world, await world.apply("a"))
+    world.leader.fleet.disconnect("agent-1")
+    world.absences.left("agent-1", 0)
+    shard = (await world.admin.ListShards(admin_pb2.ListShardsRequest())).shards[run.shard]
+    end_us = shard.takeover_time.ToMicroseconds() + 136_000_000
+    assert f"or until {utc(end_us)} at the latest" in await notices(world, run)
+
+
+async def test_what_may_run_on_is_given_up_so_much_later(world) -> None:
+    await world.add_agent()
+    spec = spec_of("a", "b")
+    spec.tasks[0].on_disconnect = dag_pb2.ON_DISCONNECT_RETRY
+    spec.tasks[1].on_disconnect = dag_pb2.ON_DISCONNECT_CONTINUE
+    dag = (await world.dags.ApplyDag(dag_pb2.ApplyDagRequest(spec=spec))).dag
+    run = await applied(world, dag)
+    world.leader.fleet.disconnect("agent-1")
+    assert "at most 1 h 2 min 12 s after it was last heard" in await notices(world, run)
+
+
+async def test_an_agent_without_its_journal_knows_nothing_of_what_it_had(world) -> None:
+    await world.add_agent()
+    run = await applied(world, await world.apply("a"))
+    began_us = later(100)
+    row = AgentRow("agent-1", b"j" * 16, "boot", "0.0", 4_000, 1 << 30, began_us)
+    await world.store.api.put_agent(row)
+    assert await notices(world, run) == (
+        f"agent agent-1 began anew with an empty journal at {utc(began_us)}: attempt 1 of task a "
+        f"stays live until {utc(began_us + 132_000_000)} at the latest"
+    )
 
 
 async def test_a_run_says_that_its_shard_has_no_leader(world) -> None:

@@ -6,8 +6,10 @@ from controlplane.services.errors import InvalidArgument
 from controlplane.services.names import (
     RunName,
     TaskName,
+    parse_approval,
     parse_dag,
     parse_dag_or_any,
+    parse_dag_or_run,
     parse_run,
     parse_run_or_task,
 )
@@ -53,6 +55,29 @@ def test_what_names_no_dag_is_refused(name: str) -> None:
 def test_what_names_no_run_or_task_is_refused(name: str) -> None:
     with pytest.raises(InvalidArgument):
         parse_run_or_task("parent", name)
+
+
+def test_an_approval_is_that_of_a_task() -> None:
+    assert parse_approval("name", f"{NAME}/tasks/t/approval") == (RunName("d", RUN), "t")
+    bare = f"dags/-/runs/{TEXT}/tasks/t/approval"
+    assert parse_approval("name", bare) == (RunName(None, RUN), "t")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", NAME, f"{NAME}/tasks/t", f"{NAME}/tasks/-/approval", f"{NAME}/tasks/t/approvals"],
+)
+def test_what_names_no_approval_is_refused(name: str) -> None:
+    with pytest.raises(InvalidArgument):
+        parse_approval("name", name)
+
+
+def test_a_parent_may_be_a_dag_or_a_run() -> None:
+    assert parse_dag_or_run("parent", "dags/-") == (None, None)
+    assert parse_dag_or_run("parent", "dags/d") == ("d", None)
+    assert parse_dag_or_run("parent", NAME) == ("d", RunName("d", RUN))
+    with pytest.raises(InvalidArgument):
+        parse_dag_or_run("parent", f"{NAME}/tasks")
 
 
 def test_a_task_is_no_run() -> None:
