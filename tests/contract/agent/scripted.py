@@ -61,7 +61,14 @@ class Session:
     def end(self) -> None:
         self.outgoing.put_nowait(None)
 
-    def welcome(self, node: str, shards: dict[int, int], peers=(), heartbeat_ms=1000) -> None:
+    def welcome(
+        self,
+        node: str,
+        shards: dict[int, int],
+        peers=(),
+        heartbeat_ms=1000,
+        attempt_lease_ms=60_000,
+    ) -> None:
         leads = [pb.ShardLeadership(shard=s, epoch=e, holder=HOLDER) for s, e in shards.items()]
         self.send(
             welcome=pb.Welcome(
@@ -70,6 +77,7 @@ class Session:
                 peers=peers,
                 heartbeat_ms=heartbeat_ms,
                 session=self.hello.session,
+                attempt_lease_ms=attempt_lease_ms,
             )
         )
 
@@ -139,7 +147,7 @@ class ScriptedNode(pb_grpc.AgentSessionServiceServicer):
 
 
 class AgentProcess:
-    """The agent as users start it."""
+    """The agent as users start it. Whatever becomes of it, `kill` leaves nothing of it."""
 
     def __init__(self, work: Path, nodes: list[str], *extra: str, token: str = TOKEN) -> None:
         self.objects = work / "objects"
@@ -147,13 +155,17 @@ class AgentProcess:
         token_file = work / "token"
         token_file.write_text(token)
         self.errors = work / "agent.err"
-        command = [sys.executable, "-P", "-m", "agent.main", "--name", "a-1"]
+        command = [sys.executable, "-P", "-m", "agent.main", "run", "--name", "a-1"]
         command += ["--nodes", ",".join(nodes), "--token-file", str(token_file)]
         command += ["--work", str(self.work), "--objects", f"file://{self.objects}"]
-        command += ["--capacity", "4,4M", *extra]
+        self._command = [*command, "--capacity", "4,4M", *extra]
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, anew if it has ended before."""
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                command,
+                self._command,
                 cwd=ROOT,
                 stderr=errors,
                 stdin=subprocess.DEVNULL,
@@ -166,7 +178,14 @@ class AgentProcess:
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    def kill(self) -> None:
+    def die(self) -> None:
+        """The agent alone: its supervisor and its tasks go on."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+    def kill(self) -> None:
+        self.die()
+        supervisor = str(self.work / "supervisor")
+        end = [sys.executable, "-P", "-m", "agent.supervisor", "--end", supervisor]
+        subprocess.run(end, cwd=ROOT, check=True, timeout=DEADLINE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -33,16 +34,14 @@ def log_file(agent: AgentProcess, attempt_id: bytes, stream: str, offset: int = 
     return agent.objects / chunk_key(log_prefix("acme", "d", "r", "t", attempt_id), stream, offset)
 
 
-async def ends(pid: int) -> None:
-    """A process that is gone, or a zombie that nobody in this container reaps."""
-
-    def gone() -> bool:
-        try:
-            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return True
-
-    await until(gone)
+def processes_of(attempt_id: bytes) -> list[int]:
+    """The processes of an attempt, in whatever namespace; zombies have ended."""
+    mark, found = attempt_id.hex(), []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("MAINSPRING_ATTEMPT_ID") == mark:
+                found.append(process.pid)
+    return found
 
 
 async def test_introduces_itself_and_is_granted_nothing_it_must_ask_for(
@@ -50,7 +49,7 @@ async def test_introduces_itself_and_is_granted_nothing_it_must_ask_for(
 ):
     session = await node.session()
     hello = session.hello
-    assert (hello.agent, hello.protocol_version) == ("a-1", 1)
+    assert (hello.agent, hello.protocol_version) == ("a-1", 2)
     assert len(hello.incarnation) == 16
     assert hello.boot_id
     assert hello.capacity == capacity(4)
@@ -80,7 +79,7 @@ async def test_runs_an_attempt_from_assignment_to_acknowledgement(
     await until(log_file(agent, ID, "stderr").exists)
     assert log_file(agent, ID, "stdout").read_bytes() == b"out\n"
     assert log_file(agent, ID, "stderr").read_bytes() == b"err\n"
-    spool = agent.work / "spool" / session.hello.incarnation.hex()
+    spool = agent.work / "spool"
     await until(lambda: not list(spool.iterdir()))
 
 
@@ -176,22 +175,27 @@ async def test_cancel_before_the_assignment_keeps_it_from_starting(session: Sess
 
 
 async def test_at_its_timeout_the_whole_group_is_killed(session: Session, tmp_path: Path):
-    pids = tmp_path / "pids"
-    grandchild = f"(trap '' TERM; echo $$ $(exec sh -c 'echo $PPID') >> {pids}; sleep 60) &"
+    deaf = tmp_path / "deaf"
+    grandchild = f"(trap '' TERM; touch {deaf}; sleep 60) &"
     stubborn = f"trap '' TERM; {grandchild} wait; sleep 60"
-    session.assign(ID, shell(stubborn, timeout_ms=400, grace_ms=200))
+    session.assign(ID, shell(stubborn, timeout_ms=1_000, grace_ms=200))
+    await until(deaf.exists)
+    assert len(processes_of(ID)) >= 2
     result = await session.next("results")
     assert (result.outcome, result.signal) == (pb.OUTCOME_TIMED_OUT, signal.SIGKILL)
-    assert result.message == "killed at its timeout of 400 ms"
-    for pid in pids.read_text().split():
-        await ends(int(pid))
+    assert result.message == "killed at its timeout of 1000 ms"
+    await until(lambda: not processes_of(ID))
 
 
 async def test_what_a_task_leaves_behind_ends_with_it(session: Session, tmp_path: Path):
-    pid_file = tmp_path / "pid"
-    session.assign(ID, shell(f"sleep 60 & echo $! > {pid_file}"))
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    session.assign(ID, shell(f"sleep 60 & setsid sleep 60 & cat {gate}"))
+    await session.next("started")
+    await until(lambda: len(processes_of(ID)) == 4)
+    await asyncio.to_thread(gate.write_text, "")
     assert (await session.next("results")).outcome == pb.OUTCOME_SUCCEEDED
-    await ends(int(pid_file.read_text()))
+    await until(lambda: not processes_of(ID))
 
 
 @pytest.mark.parametrize(
@@ -253,8 +257,9 @@ async def test_two_nodes_share_by_demand_and_recall(
     second = await other_node.session()
     second.welcome("n2", {1: 1})
     assert (await second.next("grant")).amount == pb.Capacity()
-    demand = pb.Demand(amount=capacity(2), largest=CORE, count=2, oldest_ready_us=1)
-    second.send(demand=demand)
+    rank = pb.Rank(priority_class=1, oldest_ready_us=1)
+    shape = pb.ShapeDemand(request=CORE, count=2, rank=rank)
+    second.send(demand=pb.Demand(shapes=[shape], grant_number=1))
     recall = await session.next("recall")
     assert (recall.number, recall.amount) == (1, capacity(2))
     session.send(release=pb.Release(number=1, amount=capacity(2)))
@@ -369,10 +374,10 @@ async def test_a_refusal_ends_the_agent_with_the_reason(node: ScriptedNode, agen
 
 
 async def test_a_wrong_token_ends_the_agent(node: ScriptedNode, tmp_path: Path):
-    agent = AgentProcess(tmp_path, [node.address], token="wrong")
+    agent = AgentProcess(tmp_path, [node.address], token="some-other-secret")
     assert await agent.exit_code() == 3
     assert "unknown token" in agent.errors.read_text()
-    assert "wrong" not in agent.errors.read_text()
+    assert "some-other-secret" not in agent.errors.read_text()
 
 
 async def test_wrong_settings_are_all_named(tmp_path: Path):
