@@ -10,6 +10,7 @@ agent. Does not know what messages mean.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -19,7 +20,7 @@ from agent.supervisor.protocol import PROTOCOL, BrokenFrame, FrameReader, frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 SOCKET = "socket"
@@ -28,6 +29,18 @@ READ_AT_ONCE = 1 << 18
 # Beyond this many waiting messages nothing is read: the agent keeps them.
 WAITING_MOST = 1_000
 CONNECTIONS_MOST = 16
+
+
+@contextlib.contextmanager
+def short_path(folder: str) -> Iterator[str]:
+    """The socket of a folder, by a path that is short wherever the folder is: such paths end at
+    108 bytes.
+    """
+    at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{at}/{SOCKET}"
+    finally:
+        os.close(at)
 
 
 class Connection:
@@ -52,13 +65,11 @@ class Door:
         self._agent: Connection | None = None
         self.waiting: deque[tuple[str, Any]] = deque()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # Paths of sockets end at 108 bytes; a relative one is short.
-        os.chdir(folder)
-        if os.path.lexists(SOCKET):
-            os.unlink(SOCKET)
-        self._listener.bind(SOCKET)
-        os.chmod(SOCKET, 0o600)
-        os.chdir("/")
+        with short_path(folder) as path:
+            if os.path.lexists(path):
+                os.unlink(path)
+            self._listener.bind(path)
+            os.chmod(path, 0o600)
         self._listener.listen(CONNECTIONS_MOST)
         self._listener.setblocking(False)
         epoll.register(self._listener.fileno(), select.EPOLLIN)
@@ -94,12 +105,17 @@ class Door:
                 self._close(connection)
                 continue
             reading = connection is not self._agent or len(self.waiting) < WAITING_MOST
-            wanted = (select.EPOLLIN if reading else 0) | (
-                select.EPOLLOUT if connection.out else 0
-            )
+            wanted = (select.EPOLLIN if reading else 0) | (select.EPOLLOUT if connection.out else 0)
             if wanted != connection.watched:
                 self._epoll.modify(connection.sock.fileno(), wanted)
                 connection.watched = wanted
+
+    def close(self) -> None:
+        """Turns everybody away."""
+        for connection in list(self._connections.values()):
+            self._close(connection)
+        self._epoll.unregister(self._listener.fileno())
+        self._listener.close()
 
     def _accept(self) -> None:
         try:

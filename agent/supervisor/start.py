@@ -21,7 +21,7 @@ import time
 
 from agent.supervisor import proc
 from agent.supervisor.claims import Claims
-from agent.supervisor.door import SOCKET
+from agent.supervisor.door import short_path
 from agent.supervisor.protocol import PROTOCOL, frame
 from agent.supervisor.supervisor import NAMESPACE, PROCESS
 
@@ -67,7 +67,7 @@ def start(folder: str, containment: str, idle_ms: int) -> int:
     return EXIT_FAILED
 
 
-def _become(command: Sequence[str]) -> None:
+def _become(command: list[str]) -> None:
     """The child: a session of its own, no descriptors but the lock and the one to tell by."""
     folder, lock, tells = command[-1], int(command[-3]), int(command[-2])
     try:
@@ -78,6 +78,10 @@ def _become(command: Sequence[str]) -> None:
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.dup2(os.open(log, flags, 0o600), 1)
         os.dup2(1, 2)
+        # Not all that start programs keep their own descriptors from them: uvloop does not.
+        low, high = sorted((lock, tells))
+        for first, end in ((3, low), (low + 1, high), (high + 1, os.sysconf("SC_OPEN_MAX"))):
+            os.closerange(first, end)
         for descriptor in (lock, tells):
             os.set_inheritable(descriptor, True)
         os.execvp(command[0], command)
@@ -136,7 +140,7 @@ def end(folder: str, deadline_s: float) -> bool:
     """Ends the supervisor of a folder, kindly if it answers. Whether none runs now."""
     descriptor = _ask(folder)
     if descriptor < 0:
-        descriptor = _pidfd_of_file(f"{folder}/pid")
+        descriptor = pidfd_of_file(f"{folder}/pid")
         if descriptor < 0:
             return True
         proc.pidfd_kill(descriptor)
@@ -150,19 +154,17 @@ def end(folder: str, deadline_s: float) -> bool:
 
 def _ask(folder: str) -> int:
     """Asks for the end. The pidfd of who was asked; -1: nobody listens."""
-    at = -1
+    asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        at = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-            asking.connect(f"/proc/self/fd/{at}/{SOCKET}")
-            descriptor = os.pidfd_open(peer_pid(asking))
-            asking.send(frame("hello", {"version": PROTOCOL}) + frame("end", {}))
-            return descriptor
+        with short_path(folder) as path:
+            asking.connect(path)
+        descriptor = os.pidfd_open(peer_pid(asking))
+        asking.send(frame("hello", {"version": PROTOCOL}) + frame("end", {}))
     except (OSError, ValueError):
         return -1
     finally:
-        if at >= 0:
-            os.close(at)
+        asking.close()
+    return descriptor
 
 
 def peer_pid(sock: socket.socket) -> int:
@@ -171,7 +173,7 @@ def peer_pid(sock: socket.socket) -> int:
     return int(struct.unpack("3i", credentials)[0])
 
 
-def _pidfd_of_file(path: str) -> int:
+def pidfd_of_file(path: str) -> int:
     """The pidfd of the process that a pid file names; -1: that one is gone."""
     words = (proc.read(path, 4096) or b"").decode("ascii", "replace").split()
     if len(words) != 3 or not words[0].isdigit() or words[2] != proc.boot_id():

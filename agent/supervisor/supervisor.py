@@ -79,6 +79,7 @@ class Supervisor:
             self._enforce(now_ms)
             self._reap(now_ms)
             self._door.flush()
+        self._door.close()
 
     # Time
 
@@ -159,9 +160,7 @@ class Supervisor:
         if refusal is not None:
             self._door.say([frame("failed", refusal)])
             return
-        attempt = Attempt(
-            attempt_id, request["shard"], request["until_ms"], request["overtime_ms"]
-        )
+        attempt = Attempt(attempt_id, request["shard"], request["until_ms"], request["overtime_ms"])
         attempt.has_folder = not request["cwd"]
         attempt.logs = (request["stdout"], request["stderr"])
         try:
@@ -288,9 +287,10 @@ class Supervisor:
     def _told(self, attempt_id: str) -> list[tuple[str, dict[str, Any]]]:
         """What was told of an attempt so far: the answer to being asked for it again."""
         known = self._known[attempt_id]
-        told = [(kind, known[kind]) for kind in ("spawned", "failed", "ended") if kind in known]
+        if told := [kind for kind in ("spawned", "failed", "ended") if kind in known]:
+            return [(kind, known[kind]) for kind in told]
         text = "it was begun before; nobody knows what became of it"
-        return told or [("failed", _failure(attempt_id, text, attempts.LEASE))]
+        return [("failed", _failure(attempt_id, text, attempts.LEASE))]
 
     def _wake_on_children(self) -> int:
         """A descriptor that can be read when a child ended. The signals of an operator are for
