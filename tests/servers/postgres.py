@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Coroutine, Mapping
@@ -58,6 +60,20 @@ class PostgresServer:
     def kill(self) -> None:
         """SIGKILL of the postmaster; `restart` brings it back."""
         self._run(self.postgres.kill())
+
+    def end_at_once(self) -> None:
+        """An immediate shutdown, as after a crash; returns when it is over. See `boot`."""
+        pid = self.postgres.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGQUIT)
+        self._run(self._ended())
+
+    async def _ended(self) -> None:
+        await self.postgres.wait()
+
+    def boot(self) -> None:
+        """Start again on the same data."""
+        self._run(self.postgres.start())
 
     def create_database(self, name: str, template: str = "template1") -> str:
         """The DSN of a new database, a copy of `template` (which must have no connections)."""

@@ -31,7 +31,8 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 
 
-async def _prepare(dsn):
+async def prepare(dsn):
+    """Makes a database that tests can share."""
     await migrate_database(dsn)
     store = await Store.open(dsn)
     await store.initialise(SHARDS)
@@ -48,18 +49,23 @@ def postgres():
 @pytest.fixture(scope="session")
 def shared_dsn(postgres):
     made = postgres.fresh_database()
-    asyncio.run(_prepare(made))
+    asyncio.run(prepare(made))
     return made
+
+
+async def empty(dsn):
+    """Deletes what the test before left."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("SET client_min_messages = 'warning'")
+    await connection.execute(ALONE)
+    await connection.execute(CLEAN)
+    await connection.close()
 
 
 @pytest.fixture
 async def dsn(shared_dsn):
     """A database that is migrated, initialised and empty."""
-    connection = await asyncpg.connect(shared_dsn)
-    await connection.execute("SET client_min_messages = 'warning'")
-    await connection.execute(ALONE)
-    await connection.execute(CLEAN)
-    await connection.close()
+    await empty(shared_dsn)
     return shared_dsn
 
 
