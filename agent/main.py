@@ -9,12 +9,14 @@ in use, 3 refused by the nodes, 70 broken. Promises: one agent for each work fol
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO, cast
 
 import structlog
 import uvloop
@@ -30,7 +32,19 @@ from agent.shell import EXIT_BROKEN, AgentShell, read_clocks
 EXIT_NO_JOURNAL = 1
 EXIT_SETTINGS = 2
 JOURNAL = "journal"
+STDERR = 2
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class _StandardError:
+    """Takes lines of the log; one that cannot be written (disk full) is lost, the agent is not."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(STDERR, text.encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
 
 def configure_logging(log_format: str) -> None:
@@ -46,7 +60,7 @@ def configure_logging(log_format: str) -> None:
             *([] if console else [structlog.processors.format_exc_info]),
             renderer,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )
 

@@ -162,8 +162,8 @@ class AgentShell:
         try:
             await task
         except Exception:
-            log_lines.exception(BROKEN, reason="a fault of the agent")
             self._end(EXIT_BROKEN)
+            log_lines.exception(BROKEN, reason="a fault of the agent")
 
     async def _wind_up(self) -> None:
         """Ends the sessions, gives supervisor and uploads a moment, and closes the journal."""
@@ -192,8 +192,8 @@ class AgentShell:
                 self._order.add(self._core.handle(self._events.popleft(), read_clocks()))
                 self._order.perform()
         except Exception:
-            log_lines.exception(BROKEN, reason="a fault of the agent")
             self._end(EXIT_BROKEN)
+            log_lines.exception(BROKEN, reason="a fault of the agent")
         finally:
             self._busy = False
         self._arm()
@@ -208,8 +208,8 @@ class AgentShell:
             reason = "the journal was deleted under the living agent"
         elif isinstance(error, OSError):
             reason = f"the journal cannot be written: {error.strerror}"
-        log_lines.error(BROKEN, reason=reason, error=repr(error), work=str(self._settings.work))
         self._end(EXIT_BROKEN)
+        log_lines.error(BROKEN, reason=reason, error=repr(error), work=str(self._settings.work))
 
     def _end(self, code: int) -> None:
         self._order.drop()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from mainspring.agent.v1 import session_pb2 as pb
 from mainspring.logkeys import log_prefix
@@ -19,7 +20,6 @@ from tests.servers.until import until
 
 ID = b"attempt-00000001"
 OTHER_ID = b"attempt-00000002"
-THIRD_ID = b"attempt-00000003"
 
 
 def shell(script: str, **fields) -> pb.ExecSpec:
@@ -262,3 +262,46 @@ async def test_the_journal_can_be_read_while_the_agent_works(agent: AgentProcess
     nothing = await asyncio.to_thread(show, agent.work / "no")
     assert nothing.returncode == 1
     assert "no journal to show" in nothing.stderr
+
+
+async def test_a_journal_that_cannot_be_written_ends_the_agent_before_it_tells(
+    node: ScriptedNode, agent: AgentProcess, session: Session
+):
+    long = "#" * 20_000
+    session.assign(ID, shell(f"sleep 60 {long}"))
+    await session.next("started")
+    size = (agent.work / "journal").stat().st_size + 20
+    psutil.Process(agent.process.pid).rlimit(psutil.RLIMIT_FSIZE, (size, size))
+    session.assign(OTHER_ID, shell("true"))
+    assert await agent.exit_code() == 70
+    assert [entry.attempt_id for entry in session.seen("accepted")] == [ID]
+    assert "the journal cannot be written: File too large" in agent.errors.read_text()
+    agent.start()
+    again, inventory = await next_session(node)
+    assert again.hello.incarnation == session.hello.incarnation
+    assert [live.attempt_id for live in inventory.live] == [ID]
+
+
+async def test_a_killed_supervisor_takes_its_tasks_with_it_and_another_is_started(
+    agent: AgentProcess, session: Session
+):
+    session.assign(ID, shell("setsid sleep 60 & sleep 60"))
+    started = await session.next("started")
+    supervisor = int((agent.work / "supervisor" / "pid").read_text().split()[0])
+    os.kill(supervisor, signal.SIGKILL)
+    result = await session.next("results")
+    assert (result.outcome, result.started_at_us) == (pb.OUTCOME_LOST, started.started_at_us)
+    session.assign(OTHER_ID, shell("true"))
+    assert (await session.next("results")).outcome == pb.OUTCOME_SUCCEEDED
+
+
+async def test_agent_and_supervisor_killed_lose_the_attempt_and_say_so(
+    node: ScriptedNode, agent: AgentProcess, session: Session
+):
+    session.assign(ID, shell("sleep 60"))
+    await session.next("started")
+    await asyncio.to_thread(agent.kill)
+    agent.start()
+    _, inventory = await next_session(node)
+    assert not inventory.live
+    assert [(r.attempt_id, r.outcome) for r in inventory.finished] == [(ID, pb.OUTCOME_LOST)]
