@@ -50,6 +50,7 @@ UP_FLAGS = ("--nodes=2", "--shards=4", "--agents=2", "--capacity=8")
 STOP_DEADLINE_S = 15.0
 POLL_S = 0.01
 FAILOVER_DEADLINE_S = 60.0
+LIVE_ATTEMPT_STATES = (run_pb2.ATTEMPT_STATE_ASSIGNED, run_pb2.ATTEMPT_STATE_RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +163,8 @@ class Killer:
     def _strike(self, number: int, done: int) -> Deaths:
         client = self._cluster.client
         attempts = client.runs.attempts(self._run).attempts
-        running = (each for each in attempts if each.state == run_pb2.ATTEMPT_STATE_RUNNING)
-        busy = Counter(last_segment(each.agent) for each in running)
+        live = (each for each in attempts if each.state in LIVE_ATTEMPT_STATES)
+        busy = Counter(last_segment(each.agent) for each in live)
         agent = max(sorted(busy) or ["agent-1"], key=lambda name: busy[name])
         shard = client.admin.shards().shards[number]
         victims = [

@@ -18,6 +18,7 @@ This module does not know the schema; it hands out a DSN and never connects.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -58,6 +59,7 @@ _READY_DEADLINE_S = 60.0  # crash recovery replays up to max_wal_size
 _LEFT_DEADLINE_S = 10.0
 _ORPHANS_DEADLINE_S = 1.0
 _READY_POLL_S = 0.005
+_LOOK_S = 1.0
 _STOP_STEPS = ((signal.SIGINT, 2.0), (signal.SIGQUIT, 1.0))  # "fast", then "immediate"
 
 SETTINGS: Mapping[str, str] = {
@@ -200,9 +202,18 @@ class EmbeddedPostgres:
             await self._child.stop_by(())
 
     async def wait(self) -> int:
-        """The exit status of the running server, when it ends."""
-        assert self._child is not None, "wait() before start()"
-        return await self._child.wait()
+        """The exit status of the running server, when it ends.
+
+        One that somebody told to end (SIGTERM) waits for its clients to leave first, and lets no
+        new ones in. Ours never leave: it is told not to wait.
+        """
+        child = self._child
+        assert child is not None, "wait() before start()"
+        while True:
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(child.wait(), _LOOK_S)
+            if _state(self.data / "postmaster.pid") == "stopping":
+                child.send_signal(signal.SIGINT)
 
     async def create_database(self, name: str, template: str = "template1") -> None:
         """An existing database of that name stays as it is."""
@@ -269,7 +280,7 @@ class EmbeddedPostgres:
     async def _ready(self, child: ChildProcess) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + _READY_DEADLINE_S
-        while not _says_ready(self.data / "postmaster.pid"):
+        while _state(self.data / "postmaster.pid") != "ready":
             if child.exit_status is not None:
                 reason = f"it ended with status {child.exit_status}"
                 raise start_error("PostgreSQL", reason, self.log_file)
@@ -403,13 +414,13 @@ def _require_version(data: Path) -> None:
         )
 
 
-def _says_ready(pid_file: Path) -> bool:
-    """Line 8 of postmaster.pid is the server's own word about its state."""
+def _state(pid_file: Path) -> str:
+    """Line 8 of postmaster.pid is the server's own word about its state; empty: none yet."""
     try:
         lines = pid_file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        return False
-    return len(lines) >= 8 and lines[7].strip() == "ready"
+        return ""
+    return lines[7].strip() if len(lines) >= 8 else ""
 
 
 def _environment() -> dict[str, str]:

@@ -152,6 +152,18 @@ async def test_a_busy_child_of_a_killed_postmaster_does_not_hold_up_the_restart(
         assert await kept(server.dsn) == [1]
 
 
+async def test_one_that_waits_for_its_clients_to_leave_is_told_not_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_LOOK_S", 0.01)
+    server = EmbeddedPostgres(tmp_path / "pg")
+    async with running(server), connected(server.dsn) as connection:
+        assert await connection.fetchval("SELECT 1") == 1
+        os.kill(server.pid, signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE_S):
+            assert await server.wait() == 0
+        await server.restart()
+        await write(server.dsn, 1)
+
+
 async def test_locks_of_the_socket_with_the_number_of_a_stranger_are_no_obstacle(tmp_path):
     server = EmbeddedPostgres(tmp_path / "pg")
     async with running(server):

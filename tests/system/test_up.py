@@ -13,7 +13,7 @@ from mainspring.ledger import check_ledger, read_ledger
 from mainspring.v1 import run_pb2
 
 from controlplane.embedded.etcd import is_free
-from tests.system.dags import chain, dag, edges_of, process_task, write
+from tests.system.dags import chain, dag, edges_of, fresh, gated_task, process_task, write
 from tests.system.up import Up, eventually, mainspring, running
 
 
@@ -158,6 +158,59 @@ def test_a_node_that_dies_is_started_again(tmp_path):
         up.err.wait_for("node-1 ended .killed by SIGKILL")
         up.err.wait_for("node-1 runs again")
         assert up.child("node-1").pid != node.pid
+
+
+def gated_run(up: Up, folder: Path) -> tuple[str, Path]:
+    """A run whose only task runs by now, and the file that lets it end."""
+    gate, name = folder / "gate", fresh("gated")
+    definition = dag(name, gated_task("held", gate))
+    assert mainspring(up.data, "dag", "apply", write(folder, definition)).returncode == 0
+    with up.client() as client:
+        run = client.runs.trigger(name).name
+    eventually(lambda: mainspring(up.data, "run", "logs", run, "held").stdout.startswith("waiting"))
+    up.see()
+    return run, gate
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_stop_leaves_no_task_behind_whatever_became_of_its_agent(tmp_path, number):
+    with running(tmp_path / "data", "--shards=1", "--agents=2") as up:
+        gated_run(up, tmp_path)
+        supervisors = set(up.supervisors().values())
+        assert len(supervisors) == 2
+        for name in ("agent-1", "agent-2"):
+            up.child(name).send_signal(number)
+        assert up.stop() == 0
+        assert up.left() == []
+        assert not [each for each in supervisors if each.is_running()]
+
+
+def test_tasks_that_outlive_up_and_agent_are_taken_up_by_the_next_ones(tmp_path):
+    up = Up(tmp_path / "data", "--shards=1", "--agents=1")
+    up.start()
+    up.wait_ready()
+    run, gate = gated_run(up, tmp_path)
+    supervisor, agent = up.supervisors()["agent-1"], up.child("agent-1")
+    held = {each.pid for each in supervisor.children(recursive=True)}
+    agent.suspend()  # it would end its tasks when it is told of the death of `up`
+    assert up.stop(signal.SIGKILL) == -signal.SIGKILL
+    agent.kill()
+    assert held
+    with running(up.data, "--agents=1", port=up.port) as again, again.client() as client:
+        assert again.supervisors()["agent-1"] == supervisor
+        gate.touch()
+        assert client.runs.wait(run, timeout_s=30).state == run_pb2.RUN_STATE_SUCCEEDED
+        attempts = client.runs.attempts(run).attempts
+        assert [attempt.number for attempt in attempts] == [1]
+    assert up.left() == []
+
+
+def test_lease_times_reach_the_nodes(tmp_path):
+    flags = ("--heartbeat=500ms", "--attempt-lease=6s")
+    with running(tmp_path / "data", "--shards=1", "--agents=1", *flags) as up:
+        argv = up.child("node-1").cmdline()
+        assert argv[argv.index("--heartbeat") + 1] == "500ms"
+        assert argv[argv.index("--attempt-lease") + 1] == "6000ms"
 
 
 def server(up: Up, name: str) -> psutil.Process:

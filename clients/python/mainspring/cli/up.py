@@ -26,52 +26,55 @@ _FOLDER_HELP = (
 )
 
 
+_Nodes = Annotated[
+    int | None, Parameter(validator=_AT_LEAST_ONE, help="Control-plane processes; default: 1.")
+]
+_Shards = Annotated[
+    int | None,
+    Parameter(
+        validator=_AT_LEAST_ONE, help="Shards, fixed once the data folder exists; default: 4."
+    ),
+]
+_Agents = Annotated[
+    int | None, Parameter(validator=Number(gte=0), help="Agents on this machine; default: 1.")
+]
+_Data = Annotated[Path | None, Parameter(help=_FOLDER_HELP)]
+_Dsn = Annotated[str | None, Parameter(help="PostgreSQL to use instead of the embedded one.")]
+_Etcd = Annotated[str | None, Parameter(help="etcd endpoints to use instead of the embedded one.")]
+_Port = Annotated[
+    int | None,
+    Parameter(validator=Number(gte=1, lte=65_535), help="Port of the first node; default: 7070."),
+]
+_Capacity = Annotated[
+    str | None,
+    Parameter(help="CPU[,MEMORY] of each agent, as 4,8GiB; default: its share of the machine."),
+]
+_Heartbeat = Annotated[
+    str | None, Parameter(help="How often agents are heard, as 1s; default: 5s.")
+]
+_AttemptLease = Annotated[
+    str | None,
+    Parameter(help="How long tasks go on after their agent's last answer, as 6s; default: 2m."),
+]
+_TaskEnv = Annotated[
+    list[str] | None,
+    Parameter(negative="", help="NAME[=VALUE] that tasks may see; several times."),
+]
+
+
 def up(
     *,
-    nodes: Annotated[
-        int | None, Parameter(validator=_AT_LEAST_ONE, help="Control-plane processes; default: 1.")
-    ] = None,
-    shards: Annotated[
-        int | None,
-        Parameter(
-            validator=_AT_LEAST_ONE,
-            help="Shards, fixed once the data folder exists; default: 4.",
-        ),
-    ] = None,
-    agents: Annotated[
-        int | None, Parameter(validator=Number(gte=0), help="Agents on this machine; default: 1.")
-    ] = None,
-    data: Annotated[Path | None, Parameter(help=_FOLDER_HELP)] = None,
-    dsn: Annotated[
-        str | None, Parameter(help="PostgreSQL to use instead of the embedded one.")
-    ] = None,
-    etcd: Annotated[
-        str | None, Parameter(help="etcd endpoints to use instead of the embedded one.")
-    ] = None,
-    port: Annotated[
-        int | None,
-        Parameter(
-            validator=Number(gte=1, lte=65_535),
-            help="Port of the first node; default: 7070.",
-        ),
-    ] = None,
-    capacity: Annotated[
-        str | None,
-        Parameter(help="CPU[,MEMORY] of each agent, as 4,8GiB; default: its share of the machine."),
-    ] = None,
-    heartbeat: Annotated[
-        str | None, Parameter(help="How often agents are heard, as 1s; default: 5s.")
-    ] = None,
-    attempt_lease: Annotated[
-        str | None,
-        Parameter(
-            help="How long tasks go on after the last answer to their agent, as 6s; default: 2m."
-        ),
-    ] = None,
-    task_env: Annotated[
-        list[str] | None,
-        Parameter(negative="", help="NAME[=VALUE] that tasks may see; several times."),
-    ] = None,
+    nodes: _Nodes = None,
+    shards: _Shards = None,
+    agents: _Agents = None,
+    data: _Data = None,
+    dsn: _Dsn = None,
+    etcd: _Etcd = None,
+    port: _Port = None,
+    capacity: _Capacity = None,
+    heartbeat: _Heartbeat = None,
+    attempt_lease: _AttemptLease = None,
+    task_env: _TaskEnv = None,
 ) -> None:
     """Starts a local cluster."""
     flags = {
