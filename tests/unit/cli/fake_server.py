@@ -92,13 +92,8 @@ def final_run(state: run_pb2.RunState.ValueType) -> run_pb2.Run:
     )
 
 
-class Servicer(
-    dag_pb2_grpc.DagServiceServicer,
-    run_pb2_grpc.RunServiceServicer,
-    approval_pb2_grpc.ApprovalServiceServicer,
-    admin_pb2_grpc.AdminServiceServicer,
-):
-    """All services over one script."""
+class Scripted:
+    """What all services share: one script."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -116,6 +111,10 @@ class Servicer(
     def _fail(self, failure: Failure, context: grpc.ServicerContext) -> None:
         context.set_trailing_metadata((("grpc-status-details-bin", failure.details()),))
         context.abort(failure.code, failure.text)
+
+
+class Work(Scripted, dag_pb2_grpc.DagServiceServicer, run_pb2_grpc.RunServiceServicer):
+    """DAGs and runs."""
 
     def _dag(self, name: str, context: grpc.ServicerContext) -> dag_pb2.Dag:
         if name not in self.script.dags:
@@ -235,6 +234,12 @@ class Servicer(
                 self._fail(Failure(grpc.StatusCode.UNAVAILABLE, "the node stops"), context)
             yield answer
 
+
+class People(
+    Scripted, approval_pb2_grpc.ApprovalServiceServicer, admin_pb2_grpc.AdminServiceServicer
+):
+    """What people decide and look after."""
+
     def ListApprovals(self, request, context):  # noqa: N802
         self._enter(request, context)
         first = int(request.page_token or 0)
@@ -271,11 +276,11 @@ class FakeServer:
     def __init__(self) -> None:
         self.script = Script()
         self._server = grpc.server(ThreadPoolExecutor(4))
-        servicer = Servicer(self.script)
-        dag_pb2_grpc.add_DagServiceServicer_to_server(servicer, self._server)
-        run_pb2_grpc.add_RunServiceServicer_to_server(servicer, self._server)
-        approval_pb2_grpc.add_ApprovalServiceServicer_to_server(servicer, self._server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(servicer, self._server)
+        work, people = Work(self.script), People(self.script)
+        dag_pb2_grpc.add_DagServiceServicer_to_server(work, self._server)
+        run_pb2_grpc.add_RunServiceServicer_to_server(work, self._server)
+        approval_pb2_grpc.add_ApprovalServiceServicer_to_server(people, self._server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(people, self._server)
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self.address = f"127.0.0.1:{self.port}"
 
