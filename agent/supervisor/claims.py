@@ -63,8 +63,8 @@ class Claims:
     def forget(self, attempt_id: str) -> None:
         try:
             os.unlink(self.path(attempt_id))
-        except FileNotFoundError:
-            return
+        except OSError as error:
+            proc.complain(f"cannot remove the claim of {attempt_id}: {error}")
 
     def read_all(self) -> dict[str, dict[str, Any]]:
         """What earlier supervisors wrote, in the form in which an agent is told it. What they did

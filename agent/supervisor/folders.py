@@ -10,9 +10,11 @@ Promises: whoever gets a folder finds it empty; nothing of earlier supervisors i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
+from agent.supervisor import proc
 from agent.supervisor.spawn import find_program
 
 SPARES_MOST = 64
@@ -37,9 +39,12 @@ class Folders:
         """An empty folder; raises OSError if it cannot be."""
         path = self.path(attempt_id)
         if self._spares:
-            os.rename(self._spares.pop(), path)
-        else:
-            os.mkdir(path, 0o700)
+            with contextlib.suppress(OSError):
+                os.rename(self._spares.pop(), path)
+                return path
+            # Somebody removed them; whether a new one can be made will be seen.
+            self._spares.clear()
+        os.mkdir(path, 0o700)
         return path
 
     def give_back(self, attempt_id: str) -> None:
@@ -47,17 +52,17 @@ class Folders:
         path = self.path(attempt_id)
         try:
             fresh = os.lstat(path).st_mode == FRESH_MODE and not os.listdir(path)
+            if fresh and len(self._spares) < SPARES_MOST:
+                self._numbered += 1
+                spare = f"{self._root}/spare-{self._numbered}"
+                os.rename(path, spare)
+                self._spares.append(spare)
+                return
         except FileNotFoundError:
             return
-        except OSError:
-            fresh = False
-        if fresh and len(self._spares) < SPARES_MOST:
-            self._numbered += 1
-            spare = f"{self._root}/spare-{self._numbered}"
-            os.rename(path, spare)
-            self._spares.append(spare)
-        else:
-            self._remove([path])
+        except OSError as error:
+            proc.complain(f"cannot use {path!r} again: {error}")
+        self._remove([path])
 
     def _remove(self, paths: list[str]) -> None:
         """A file of somebody else's making among them stays where it is."""
@@ -69,4 +74,4 @@ class Folders:
             rm = find_program("rm", {})
             self._helpers.add(os.posix_spawn(rm, argv, {}, file_actions=actions, setsid=True))
         except OSError as error:
-            print(f"cannot remove {paths[0]!r}: {error}", flush=True)
+            proc.complain(f"cannot remove {paths[0]!r}: {error}")

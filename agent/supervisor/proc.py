@@ -6,6 +6,7 @@ is signalled only if it is still the one that was meant.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -26,6 +27,12 @@ class Stat:
         self.parent = parent
         self.session = session
         self.ticks = ticks
+
+
+def complain(text: str) -> None:
+    """Leaves a line in the log; that the disk is full must not end anything."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode("utf-8", "replace"))
 
 
 def boottime_ms() -> int:

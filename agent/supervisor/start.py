@@ -36,9 +36,13 @@ LOG_MOST = 1 << 20
 LEFTOVER_S = 5.0
 MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
 # Without the site packages: a third less to start and to keep in memory.
-PYTHON = (sys.executable, "-I", "-S", MAIN)
-UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc")
-UNSHARE_AS_USER = ("unshare", "-U", "--map-current-user", "--pid", "--fork", "--mount-proc")
+PYTHON = (sys.executable, "-I", "-S", "-X", "utf8", MAIN)
+# What is mounted later is seen by tasks too.
+PID_NAMESPACE = ("--pid", "--fork", "--mount-proc", "--propagation", "slave")
+UNSHARE = ("unshare", *PID_NAMESPACE)
+UNSHARE_AS_USER = ("unshare", "-U", "--map-current-user", *PID_NAMESPACE)
+# A task can read the environment of its supervisor: no secret of the agent may be there.
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH")
 
 
 def start(folder: str, containment: str, idle_ms: int) -> int:
@@ -60,8 +64,11 @@ def start(folder: str, containment: str, idle_ms: int) -> int:
     if os.fork() == 0:
         inherited = (str(lock), str(tells))
         _become([*prefix, *PYTHON, "--inside", kind, str(idle_ms), *inherited, folder])
+    os.close(lock)
     os.close(tells)
-    if os.read(ready, 1):
+    told = os.read(ready, 1)
+    os.close(ready)
+    if told:
         return 0
     print(f"the supervisor did not start; see {folder}/log", file=sys.stderr)
     return EXIT_FAILED
@@ -84,7 +91,8 @@ def _become(command: list[str]) -> None:
             os.closerange(first, end)
         for descriptor in (lock, tells):
             os.set_inheritable(descriptor, True)
-        os.execvp(command[0], command)
+        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        os.execvpe(command[0], command, env)
     finally:
         os._exit(EXIT_FAILED)
 

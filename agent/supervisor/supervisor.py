@@ -199,8 +199,11 @@ class Supervisor:
         attempt_id = request["id"]
         if not is_id(attempt_id):
             return _failure(str(attempt_id), "not the id of an attempt", attempts.NONE)
+        if self._end_at_ms != FAR_MS:
+            text = "the supervisor is ending"
+            return _failure(attempt_id, text, attempts.AGENT_STOPPED)
         until_ms = max(request["until_ms"], self._shards.get(request["shard"], 0))
-        if until_ms <= proc.boottime_ms() or self._end_at_ms != FAR_MS:
+        if until_ms <= proc.boottime_ms():
             text = "its attempt lease was over before it could start"
             return _failure(attempt_id, text, attempts.LEASE)
         claimed = {"at_us": proc.wall_us(), "boot_id": self._boot_id, "by": self._containment}
@@ -261,7 +264,12 @@ class Supervisor:
     def _sweep(self, over: dict[int, str], now_ms: int) -> None:
         """Kills what ended attempts left behind; again soon, until nothing is found."""
         oldest_ticks = min((a.ticks for a in self._running.values()), default=FAR_MS)
-        doomed = self._descendants.doomed(self._pids, over, oldest_ticks)
+        try:
+            doomed = self._descendants.doomed(self._pids, over, oldest_ticks)
+        except OSError as error:
+            proc.complain(f"cannot look at the processes: {error}")
+            self._sweep_at_ms = now_ms + LOOK_EVERY_MS
+            return
         for pid, ticks in doomed:
             if (descriptor := proc.kill(pid, ticks)) >= 0:
                 os.close(descriptor)
@@ -281,7 +289,7 @@ class Supervisor:
         try:
             self._claims.append(attempt_id, line)
         except OSError as error:
-            print(f"cannot write the claim of {attempt_id}: {error}", flush=True)
+            proc.complain(f"cannot write the claim of {attempt_id}: {error}")
         self._door.say([framed(line)])
 
     def _told(self, attempt_id: str) -> list[tuple[str, dict[str, Any]]]:

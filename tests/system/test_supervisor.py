@@ -288,12 +288,13 @@ async def test_an_attempt_outlives_its_agent_and_is_found_under_the_same_pid(any
     await again.leave()
 
 
-async def test_an_end_that_no_agent_saw_is_found(agent, pipe):
-    agent.spawn(ID, f"exec 9>{pipe.path}; echo up >&9; read x < {pipe.path}; exit 5")
-    assert await pipe.word() == "up"
+async def test_an_end_that_no_agent_saw_is_found(agent, tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    agent.spawn(ID, f"cat {gate}; exit 5")
     spawned = await agent.next(ProcessSpawned, ID)
     await agent.leave()
-    await asyncio.to_thread(pipe.path.write_text, "go\n")
+    await asyncio.to_thread(gate.write_text, "go\n")
     await until(lambda: '"ended"' in agent.claim(ID).read_text())
     again, told = await returned(agent.work)
     assert (told[ID].spawned, told[ID].ended.exit_code) == (spawned, 5)

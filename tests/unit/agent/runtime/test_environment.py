@@ -24,7 +24,7 @@ def test_the_operator_names_more():
 
 def test_what_mainspring_tells_cannot_be_overridden():
     spec = ExecSpec(("true",), env=(("MAINSPRING_RUN", "forged"), ("PATH", "/own")))
-    assign = Assign(0, 1, 1, b"\1" * 16, b"i", 3, "d", "r", "t", "acme", 0, spec)
+    assign = Assign(0, 1, 1, b"\1" * 16, b"i", run="r", spec=spec)
     seen = attempt_environment({"PATH": "/p"}, assign)
     assert (seen["PATH"], seen["MAINSPRING_RUN"]) == ("/own", "r")
     assert seen["MAINSPRING_ATTEMPT_ID"] == "01" * 16
