@@ -45,6 +45,7 @@ class Roster:
             session.capacity.cpu_millis,
             session.capacity.memory_bytes,
             wall_us,
+            session.containment,
         )
         self._news.set()
 

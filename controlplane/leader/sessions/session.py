@@ -22,6 +22,7 @@ PROTOCOL_VERSION = 2
 BEATS_KEPT = 16
 _INCARNATION_BYTES = 16
 _MAX_TEXT = 255
+_CONTAINMENT = {pb.CONTAINMENT_NAMESPACE: "namespace", pb.CONTAINMENT_PROCESS: "process"}
 
 
 class Refused(Exception):  # noqa: N818  (the name says what is so; it is used as a state)
@@ -40,6 +41,7 @@ class Session:
         "agent",
         "boot_id",
         "capacity",
+        "containment",
         "grant_number",
         "heard_ms",
         "incarnation",
@@ -59,6 +61,7 @@ class Session:
         self.number = hello.session
         self.boot_id = hello.boot_id
         self.version = hello.version
+        self.containment = _CONTAINMENT.get(hello.containment, "")
         self.capacity = capacity
         self.outbox = Outbox()
         self.live = True

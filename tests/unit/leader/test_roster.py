@@ -30,6 +30,7 @@ async def test_sessions_are_written_although_the_store_was_away():
     await pass_time(5)
     assert sorted((row.agent, row.connected_us) for row in rows.put) == [("a", 7), ("b", 7)]
     assert rows.put[0].cpu_millis == 4_000
+    assert rows.put[0].containment == ""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

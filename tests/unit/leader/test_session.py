@@ -25,6 +25,19 @@ def test_a_well_formed_hello_begins_a_session():
 
 
 @pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        (pb.CONTAINMENT_UNSPECIFIED, ""),
+        (pb.CONTAINMENT_NAMESPACE, "namespace"),
+        (pb.CONTAINMENT_PROCESS, "process"),
+        (9, ""),
+    ],
+)
+def test_containment_is_a_word(said, word):
+    assert greeted(hello(containment=said), 0).containment == word
+
+
+@pytest.mark.parametrize(
     ("frame", "reason", "words"),
     [
         (pb.SessionRequest(), pb.REFUSAL_REASON_BAD_HELLO, "must be a hello"),
