@@ -182,8 +182,9 @@ class Script:
             yield finished(agent, attempt_id, ENDS[verb], self.bench.now.wall_us)
 
     def _find(self, name: str) -> tuple[str, bytes]:
-        """Agent and id of the newest attempt of a task, live or not."""
-        attempt_id = [i for i, known in self.names.items() if known.startswith(f"{name} #")][-1]
+        """Agent and id of an attempt, or of the newest of a task, live or not."""
+        names = self.names.items()
+        attempt_id = [i for i, known in names if f"{known} ".startswith(f"{name} ")][-1]
         agent = next(
             m.agent
             for m in self.bench.messages

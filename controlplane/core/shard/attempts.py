@@ -11,7 +11,6 @@ from controlplane.core.effects import (
     AssignMessage,
     CancelMessage,
     LiveRow,
-    StartedRow,
     WaitKind,
 )
 from controlplane.core.events import AgentGone, Inventory, Started
@@ -128,8 +127,7 @@ class Attempts:
         """The start of an attempt that still runs is made durable."""
         attempt = self._book.attempts.get(attempt_id)
         if attempt is not None:
-            row = StartedRow(attempt.run.key.run, attempt.task, 0, attempt.started_us)
-            self._book.effects.writes.started.append(row)
+            self._book.note_start(attempt)
 
     def inventory(self, event: Inventory) -> None:
         """What an agent holds: adopted, taken, sent again or stopped; then it may get more."""

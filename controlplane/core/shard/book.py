@@ -1,8 +1,8 @@
 """Decides nothing: the memory of a shard, and what the step at hand has asked for so far.
 
 The parts of the shard (commands, runs, attempts, schedules) share one Book. Rows that a step may
-touch more than once (heads of DAGs, schedules, runs, waits) are collected by key and written once,
-at the end of the step, as they are then.
+touch more than once (heads of DAGs, schedules, runs, waits, starts) are collected by key and
+written once, at the end of the step, as they are then.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from controlplane.core.effects import (
     ScheduleGoneRow,
     ScheduleRow,
     SealedRow,
+    StartedRow,
     WaitGoneRow,
     WaitKind,
     WaitRow,
@@ -158,6 +159,7 @@ class Book:
         self._touched_dags: dict[DagKey, DagHead] = {}
         self._touched_schedules: dict[tuple[DagKey, str], Schedule | None] = {}
         self._new_waits: dict[tuple[int, int], WaitRow] = {}
+        self._starts: list[LiveAttempt] = []
         self._new_runs: list[Run] = []
         self._changed_runs: dict[bytes, Run] = {}
 
@@ -180,6 +182,11 @@ class Book:
                 writes.schedules_gone.append(ScheduleGoneRow(*key, name))
             else:
                 writes.schedules.append(_schedule_row(key, schedule))
+        writes.started += [
+            StartedRow(attempt.run.key.run, attempt.task, 0, attempt.started_us)
+            for attempt in self._starts
+            if attempt.attempt_id in self.attempts
+        ]
         writes.waits += self._new_waits.values()
         writes.runs += [_run_row(run) for run in self._new_runs]
         for run in self._changed_runs.values():
@@ -192,6 +199,7 @@ class Book:
                 writes.sealed.append(SealedRow(*run.key, bytes(run.tasks)))
         self._touched_dags.clear()
         self._touched_schedules.clear()
+        self._starts.clear()
         self._new_waits.clear()
         self._new_runs.clear()
         self._changed_runs.clear()
@@ -210,6 +218,10 @@ class Book:
     def drop_schedule(self, key: DagKey, schedule: Schedule) -> None:
         """A schedule is gone, unless the same step makes another of its name."""
         self._touched_schedules[key, schedule.schedule] = None
+
+    def note_start(self, attempt: LiveAttempt) -> None:
+        """A live attempt runs; of one that ends in the same step the end says so."""
+        self._starts.append(attempt)
 
     def add_wait(self, row: WaitRow) -> None:
         """A task instance begins to wait."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controlplane.core.run.derive import SEMANTICS_VERSION, derive, own_state
+from controlplane.core.effects import WaitKind
+from controlplane.core.run.derive import SEMANTICS_VERSION, derive, own_state, waiting_state
 from controlplane.core.states import AttemptState, RunState, TaskState
 from tests.unit.core.bench import dag, retries
 
@@ -81,11 +82,30 @@ def test_a_cancelled_parent_blocks_nobody():
         (AttemptState.FAILED, 3, S.FAILED),
         (AttemptState.TIMED_OUT, 3, S.FAILED),
         (AttemptState.LOST, 3, S.READY),
+        (AttemptState.UNKNOWN, 3, S.READY),
     ],
 )
 def test_what_the_last_attempt_leaves(ended, number, left):
     version = dag({"a": ""}, retry=retries(3))
     assert own_state(version, 0, number, ended) is left
+
+
+@pytest.mark.parametrize(
+    ("kind", "left"),
+    [
+        (WaitKind.BACKOFF, S.BACKOFF),
+        (WaitKind.APPROVAL, S.AWAITING_APPROVAL),
+        (WaitKind.MARK, S.FAILED),
+    ],
+)
+def test_what_a_wait_says(kind, left):
+    assert waiting_state(int(kind)) is left
+
+
+def test_what_waits_for_an_approval_holds_its_children_up_and_is_cancelled_with_its_run():
+    own = {"a": S.AWAITING_APPROVAL}
+    assert derived(own, RunState.RUNNING, a="", b="a") == "AWAITING_APPROVAL WAITING"
+    assert derived(own, RunState.CANCELLING, a="", b="a") == "CANCELLED CANCELLED"
 
 
 def test_runs_pin_the_version_of_these_rules():

@@ -6,6 +6,7 @@ from controlplane.core.effects import AssignMessage
 from controlplane.core.events import Started
 from controlplane.core.shard.attempts import STARTED_AFTER_MS
 from controlplane.core.states import AttemptState
+from controlplane.core.time.deadlines import Now
 from tests.unit.core.bench import LOST_MS, ShardBench, cores, dag, finished, running
 
 # Placed
@@ -191,6 +192,19 @@ def test_the_start_of_a_longer_attempt_is_stored_once():
     assert [row.started_us for row in bench.effects.writes.started] == [started_us]
     bench.wait(STARTED_AFTER_MS)
     assert not bench.effects.writes.started
+
+
+def test_the_start_of_an_attempt_that_ends_in_the_same_step_is_not_taken_for_that_of_the_next():
+    bench = running()
+    bench.agent("bee")
+    bench.started("a")
+    lost = bench.result("a", AttemptState.LOST)
+    bench.now = Now(bench.now.wall_us + 9_000_000, bench.now.mono_ms + 9_000)
+    bench.step(lost)
+    assert bench.assigned == ["a"]
+    assert bench.effects.writes.started == []
+    bench.recover()
+    assert bench.tasks() == {"a": "ASSIGNED"}
 
 
 def test_a_start_without_a_time_is_now():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from controlplane.core.effects import AssignMessage
+import pytest
+
+from controlplane.core.effects import AssignMessage, WaitKind
 from controlplane.core.shard.admission import REFUSAL_PAUSE_MS
 from controlplane.core.shard.attempts import STARTED_AFTER_MS
-from controlplane.core.states import RunState
+from controlplane.core.states import AttemptState, RunState
 from controlplane.core.time.deadlines import Now
-from tests.unit.core.bench import ShardBench, cores, dag, retries
+from tests.unit.core.bench import LEASES, LOST_MS, ShardBench, cores, dag, retries
 
 
 def running(parents, **options):
@@ -222,3 +224,111 @@ def test_a_shard_without_a_past_is_empty():
     bench.recover()
     assert bench.shard.live_runs == 0
     assert bench.shard.next_deadline() is None
+
+
+# Given up, in doubt, late
+
+
+def doubtful(parents, **options):
+    """A run whose task `a` waits for an approval; its agent is away."""
+    bench = running(parents, once=["a"], **options)
+    report = bench.result("a")
+    bench.gone()
+    bench.wait(LOST_MS + 1)
+    return bench, report
+
+
+def test_an_approval_is_still_asked_for_and_its_answer_goes_on_with_the_number():
+    bench, _ = doubtful({"a": "", "b": "a"}, retry=retries(2))
+    bench.recover()
+    bench.agent("bee")
+    assert (bench.assigned, bench.timers) == ([], [])
+    assert bench.tasks() == {"a": "AWAITING_APPROVAL", "b": "WAITING"}
+    bench.decide("a", approved=True)
+    assert [message.number for message in bench.of(AssignMessage)] == [1]
+    assert not bench.store.waits
+
+
+def test_an_approved_task_that_found_no_place_is_ready_under_its_number():
+    bench, report = doubtful({"a": ""}, retry=retries(2))
+    bench.decide("a", approved=True)
+    bench.recover()
+    assert bench.tasks() == {"a": "READY"}
+    bench.agent("bee")
+    assert [message.number for message in bench.of(AssignMessage)] == [1]
+    bench.step(report)
+    assert bench.late == [(AttemptState.SUCCEEDED, False)]
+
+
+def test_a_mark_is_remembered():
+    bench, _ = doubtful({"a": "", "b": "a", "x": ""})
+    bench.decide("a", approved=False)
+    bench.recover()
+    assert bench.tasks() == {"a": "FAILED", "b": "UPSTREAM_FAILED", "x": "READY"}
+    bench.agent("bee")
+    bench.finish("x")
+    assert bench.state() is RunState.FAILED
+    assert [row.kind for row in bench.store.waits.values()] == [WaitKind.MARK]
+    bench.recover()
+    assert bench.shard.live_runs == 0
+
+
+@pytest.mark.parametrize("once", [["a"], []])
+def test_a_late_success_is_adopted_by_the_next_leader(once):
+    bench = running({"a": "", "b": "a"}, once=once)
+    report = bench.result("a")
+    bench.gone()
+    bench.wait(LOST_MS + 1)
+    bench.recover()
+    bench.connect()
+    bench.inventory(live={}, finished=[report])
+    assert bench.late == [(AttemptState.SUCCEEDED, True)]
+    assert bench.assigned == ["b"]
+
+
+def test_a_late_success_that_was_adopted_is_known_to_the_next_leader():
+    bench, report = doubtful({"a": "", "b": "a"})
+    bench.step(report)
+    bench.recover()
+    assert bench.tasks() == {"a": "SUCCEEDED", "b": "READY"}
+    bench.step(report)
+    assert (bench.late, bench.acknowledged) == ([], [report.attempt_id])
+
+
+def test_a_late_success_while_a_newer_attempt_is_live_changes_nothing_after_a_takeover():
+    bench = running({"a": ""})
+    report = bench.result("a")
+    bench.gone()
+    bench.wait(LOST_MS + 1)
+    bench.agent("bee")
+    back(bench, "bee")
+    bench.step(report)
+    assert bench.late == [(AttemptState.SUCCEEDED, False)]
+    bench.reject("a")
+    bench.step(report)
+    assert bench.late == []
+    assert bench.tasks() == {"a": "READY"}
+
+
+def test_the_doubt_of_a_run_that_was_being_cancelled_is_gone():
+    bench = running({"a": "", "b": ""}, once=["a"])
+    bench.step(bench.result("a", AttemptState.LOST))
+    assert bench.tasks()["a"] == "AWAITING_APPROVAL"
+    bench.gone()
+    bench.cancel()
+    bench.recover()
+    assert bench.tasks() == {"a": "READY", "b": "ASSIGNED"}
+    bench.wait(LEASES.authority_ms + LOST_MS + 1)
+    assert bench.state() is RunState.CANCELLED
+    assert bench.tasks() == {"a": "CANCELLED", "b": "CANCELLED"}
+
+
+def test_attempts_of_agents_that_never_come_back_are_given_up():
+    bench = running({"a": ""})
+    bench.wait(LOST_MS)
+    bench.recover()
+    bench.agent("bee")
+    bench.wait(LEASES.authority_ms + LOST_MS)
+    assert bench.assigned == []
+    bench.wait(1)
+    assert bench.assigned == ["a"]
