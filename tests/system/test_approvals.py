@@ -13,7 +13,7 @@ from mainspring.cli.exit_codes import ExitCode
 from mainspring.v1 import run_pb2
 
 from tests.system.dags import dag, fresh, gated_task, process_task, write
-from tests.system.parts import Parts, cluster
+from tests.system.parts import Parts, cluster, started_servers
 from tests.system.up import eventually
 
 AWAITING = run_pb2.TASK_STATE_AWAITING_APPROVAL
@@ -22,7 +22,8 @@ RUNNING = run_pb2.TASK_STATE_RUNNING
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
-    with cluster(tmp_path_factory.mktemp("approvals"), nodes=1, agents=1) as made:
+    place = tmp_path_factory.mktemp("approvals")
+    with started_servers(place) as servers, cluster(place, servers, nodes=1, agents=1) as made:
         yield made
 
 
@@ -107,3 +108,10 @@ def test_what_does_not_wait_cannot_be_decided(parts: Parts, tmp_path: Path):
     assert "--reason" in silent.stderr
     gate.touch()
     assert parts.mainspring("run", "wait", short(run), "--timeout", "30").returncode == 0
+
+
+def test_agents_say_how_well_they_hold_their_tasks(parts: Parts):
+    [agent] = parts.client.admin.agents().agents
+    assert agent.containment in {"namespace", "process"}
+    listed = parts.mainspring("agent", "list").stdout.splitlines()
+    assert listed[1].split()[-3] == agent.containment
