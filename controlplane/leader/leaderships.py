@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 UPKEEP_MS = 1_000
 # A shard that crashed here is left to others for so long.
 CRASH_PAUSE_MS = 5_000
+# Others must commit for as long as this many of a leader's longest pauses before it gives up.
+PAUSES_GRANTED = 3
 MICROS_PER_MS = 1_000
 
 
@@ -45,6 +47,8 @@ class Leaderships:
         self._won: dict[int, LeaderKey] = {}
         # Leaderships that have not ended, or whose keys are still being given up.
         self._ending = 0
+        # Since when others commit without a break; None: they do not.
+        self._outdone_since_ms: int | None = None
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -173,6 +177,13 @@ class Leaderships:
         fresh_ms = now.wall_us // MICROS_PER_MS - times.peer_commit_ms
         others = (m.info for name, m in members.members.items() if name != self._around.node)
         if not any(info.committed_at_ms >= fresh_ms for info in others):
+            self._outdone_since_ms = None
+            return
+        if self._outdone_since_ms is None:
+            self._outdone_since_ms = now.mono_ms
+        # After an outage for all, one node is the first that commits: the next tries of the others
+        # are due soon.
+        if now.mono_ms - self._outdone_since_ms < PAUSES_GRANTED * times.retry_max_ms:
             return
         for shard, leading in self._leading.items():
             if leading.without_commit_ms > times.stuck_ms and not leading.stopping:

@@ -83,6 +83,11 @@ class LeaderTimes:
                 self.lease_ttl_ms <= self.stuck_ms,
                 "lease_ttl_ms must not exceed stuck_ms",
             ),
+            (
+                # Else one outage for all looks like the fault of one.
+                self.peer_commit_ms < self.stuck_ms,
+                "peer_commit_ms must be below stuck_ms",
+            ),
             *self._attempt_lease_rules(),
         ]
 

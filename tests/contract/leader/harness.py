@@ -25,7 +25,12 @@ from tests.servers.until import until
 
 PATIENCE_S = 20.0
 TIMES = LeaderTimes(
-    authority_ms=800, lease_ttl_ms=1_000, idle_fence_ms=200, sweep_ms=200, stuck_ms=2_000
+    authority_ms=800,
+    lease_ttl_ms=1_000,
+    idle_fence_ms=200,
+    sweep_ms=200,
+    stuck_ms=2_000,
+    peer_commit_ms=1_000,
 )
 CAPACITY = pb.Capacity(cpu_millis=64_000, memory_bytes=1 << 36)
 

@@ -12,6 +12,7 @@ from controlplane.coordination.client import EtcdClient
 from controlplane.core.effects import CommandOutcome
 from controlplane.core.states import RunState
 from controlplane.core.types import DagKey, bucket_of
+from controlplane.store.store import migrate_database
 from controlplane.telemetry.clock import EntropySource, SystemClock
 from tests.contract.leader.harness import (
     PATIENCE_S,
@@ -20,6 +21,7 @@ from tests.contract.leader.harness import (
     chain,
     running_node,
 )
+from tests.servers.postgres import PostgresServer
 from tests.servers.until import until
 
 SHARDS = 4
@@ -134,6 +136,25 @@ async def test_etcd_down_3_x_lease_stops_no_leader_and_keys_come_back(
         await pair.fences(3)
         assert await pair.holders() == pair.led
         await works(pair)
+
+
+async def test_postgresql_away_ends_no_leadership(cluster, etcd):
+    with PostgresServer({"fsync": "off"}) as postgres:
+        dsn = postgres.fresh_database()
+        await migrate_database(dsn)
+        async with running_pair(dsn, cluster, etcd) as pair:
+            await pair.fences(1)
+            led, epochs = pair.led, await pair.epochs()
+            await asyncio.to_thread(postgres.kill)
+            await until(lambda: all(retried(node) >= 5 for node in pair.nodes))
+            await asyncio.to_thread(postgres.restart)
+            await pair.fences(3)
+            assert (pair.led, await pair.epochs()) == (led, epochs)
+            await works(pair)
+
+
+def retried(node):
+    return node.stats.counters().get("commits_retried", 0)
 
 
 async def works(pair):

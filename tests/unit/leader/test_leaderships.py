@@ -139,8 +139,26 @@ async def test_who_cannot_commit_while_another_can_resigns():
         await pass_time(30)
         assert leaderships.led == {0}
         cluster.members.add("n2", cluster.clock.now().wall_us // 1_000)
-        await pass_time(2)
+        await pass_time(5)
         assert cluster.candidate.resigned == [(0, None)]
+
+
+@virtual
+async def test_who_commits_a_moment_later_than_others_after_an_outage_keeps_its_key():
+    faults = Broken()
+    cluster = Cluster(faults)
+    async with running(cluster) as leaderships:
+        leaderships.on_elected(0, WON)
+        await cluster.leads(1)
+        for _ in range(2):
+            faults.now = True
+            await pass_time(30)
+            cluster.members.add("n2", cluster.clock.now().wall_us // 1_000)
+            await pass_time(2)
+            faults.now = False
+            await pass_time(10)
+        assert cluster.database.shards[0].epoch == 1
+        assert leaderships.led == {0}
 
 
 @virtual
