@@ -2,7 +2,8 @@
 
 Promises that a follower of a run that is led here is woken by every committed change it asked for,
 from its registration on. An optimisation: who hears nothing looks by itself after a while, as for
-runs that are led elsewhere. Does not know what changed.
+runs that are led elsewhere. It carries no state: whoever is woken reads the store. So it needs no
+authority, and a deposed leader that wakes somebody costs one look. Does not know what changed.
 """
 
 from __future__ import annotations
