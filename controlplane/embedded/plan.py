@@ -18,12 +18,6 @@ from controlplane.embedded.errors import PortTakenError
 from controlplane.embedded.etcd import is_free
 from controlplane.embedded.folder import DataFolder
 from controlplane.embedded.process import Command
-from controlplane.leader.times import (
-    ATTEMPT_LEASE_MS,
-    HEARTBEAT_MS,
-    LEAST_GRACE_MS,
-    LONGEST_ATTEMPT_LEASE_MS,
-)
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 7070
@@ -34,6 +28,12 @@ LEAST_CPU = 1.0
 BEATS_PER_LEASE = 6
 LEAST_BEAT_MS = 100
 LEAST_LEASE_MS = 1_000
+# What nodes keep to when they are told nothing, and what they accept; a test holds the two equal,
+# so that `up` need not import what only nodes need.
+HEARTBEAT_MS = 5_000
+ATTEMPT_LEASE_MS = 120_000
+LONGEST_ATTEMPT_LEASE_MS = 86_400_000
+LEAST_GRACE_MS, LEASE_GRACE_MS = 2_000, 10_000
 _LAST_PORT = 65_535
 # What a process needs to find programs, its home and its language; anything else is asked for.
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -77,7 +77,7 @@ class LeaseFlags:
         if (lease_ms := self.attempt_lease_ms) is not None:
             times["--heartbeat"] = min(lease_ms // BEATS_PER_LEASE, HEARTBEAT_MS)
             times["--attempt-lease"] = lease_ms
-            times["--lease-grace"] = min(max(lease_ms // 12, LEAST_GRACE_MS), 10_000)
+            times["--lease-grace"] = min(max(lease_ms // 12, LEAST_GRACE_MS), LEASE_GRACE_MS)
             times["--lease-drift"] = max(lease_ms // 60, 100)
         if self.heartbeat_ms is not None:
             times["--heartbeat"] = self.heartbeat_ms

@@ -12,6 +12,7 @@ from controlplane.embedded.errors import PortTakenError
 from controlplane.embedded.etcd import free_ports
 from controlplane.embedded.folder import DataFolder
 from controlplane.embedded.plan import Backends, Capacity, ClusterSettings, LeaseFlags
+from controlplane.leader import times
 
 
 @pytest.fixture
@@ -149,3 +150,23 @@ def test_a_supervisor_is_ended_in_its_own_folder(folder):
     assert command.argv[1:] == ("-P", "-m", "agent.supervisor", "--end", str(supervisor))
     assert (command.cwd, command.log_file) == (supervisor, agent.log_file)
     assert command.env == {"PATH": "/bin"}
+
+
+def test_times_of_leases_are_those_of_the_nodes():
+    there = times.LeaderTimes()
+    assert (plan.HEARTBEAT_MS, plan.ATTEMPT_LEASE_MS) == (
+        there.heartbeat_ms,
+        there.attempt_lease_ms,
+    )
+    assert plan.LEASE_GRACE_MS == there.lease_grace_ms
+    assert plan.LEAST_GRACE_MS == times.LEAST_GRACE_MS
+    assert plan.LONGEST_ATTEMPT_LEASE_MS == times.LONGEST_ATTEMPT_LEASE_MS
+
+
+@pytest.mark.parametrize("lease_ms", [1_000, 6_000, 120_000, 86_400_000])
+def test_nodes_accept_what_goes_with_a_lease(lease_ms):
+    words = LeaseFlags(attempt_lease_ms=lease_ms).arguments()
+    flags = dict(zip(words[::2], words[1::2], strict=True))
+    fields = {flag.strip("-").replace("-", "_"): text for flag, text in flags.items()}
+    given = {f"{name}_ms": int(text.removesuffix("ms")) for name, text in fields.items()}
+    assert times.LeaderTimes(**given).attempt_lease_ms == lease_ms
