@@ -201,8 +201,14 @@ class SupervisorLink:
                 log_lines.warning("cannot reach the supervisor", reason=str(error))
                 continue
             self._remember(start.peer_pid(sock))
-            if (channel := await self._greet(sock)) is not None:
-                return channel
+            listing = _Listing(self._loop, self._feed)
+            channel = await self._channel_over(sock, listing.take)
+            try:
+                if await self._greet(channel, listing):
+                    return channel
+            except BaseException:
+                channel.close("given up")
+                raise
 
     async def _dial(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -216,29 +222,31 @@ class SupervisorLink:
             raise
         return sock
 
-    async def _greet(self, sock: socket.socket) -> Channel | None:
-        """Says hello and hears what the supervisor knows; None: this one was of no use."""
-        listing = _Listing(self._loop, self._feed)
-        channel = Channel(self._loop, listing.take)
+    async def _channel_over(self, sock: socket.socket, take: Callable[[str, Any], None]) -> Channel:
+        channel = Channel(self._loop, take)
         await self._loop.create_unix_connection(lambda: channel, sock=sock)
+        return channel
+
+    async def _greet(self, channel: Channel, listing: _Listing) -> bool:
+        """Says hello, and hears and tells what the supervisor knows. Whether it was of use."""
         channel.say("hello", {"version": PROTOCOL})
         await asyncio.wait(
             (listing.whole, channel.lost), timeout=HELLO_S, return_when=asyncio.FIRST_COMPLETED
         )
         if listing.refusal:
-            channel.close("refused")
             raise SupervisorRefusedError(listing.refusal)
-        if listing.whole.done() and not channel.lost.done():
-            # In this order: the news asks for things.
-            self._channel = channel
-            self._feed(listing.whole.result())
-            listing.go_on()
-            return channel
-        if not channel.lost.done():
+        if channel.lost.done():
+            return False
+        if not listing.whole.done():
             channel.close("no hello")
             log_lines.error("the supervisor does not answer and is killed")
             await self._kill()
-        return None
+            return False
+        # In this order: the news asks for things.
+        self._channel = channel
+        self._feed(listing.whole.result())
+        listing.go_on()
+        return True
 
     async def _see_off(self) -> None:
         """Waits until the supervisor that was here before has surely ended."""
