@@ -11,7 +11,9 @@ from controlplane.settings.node import NodeSettings
 
 def settings(**times_ms: int) -> NodeSettings:
     flags = {name.replace("_", "-"): time_ms for name, time_ms in times_ms.items()}
-    return NodeSettings("n1", "main", "h:1", ("h:2",), "file:///o", "dsn", "t", times_ms=flags)
+    return NodeSettings(
+        "n1", "main", "h:1", "h:1", ("h:2",), "file:///o", "dsn", "token", times_ms=flags
+    )
 
 
 def test_without_flags_the_times_are_the_defaults() -> None:
