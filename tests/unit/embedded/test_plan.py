@@ -154,11 +154,11 @@ def test_a_supervisor_is_ended_in_its_own_folder(folder):
 
 def test_times_of_leases_are_those_of_the_nodes():
     there = times.LeaderTimes()
-    assert (plan.HEARTBEAT_MS, plan.ATTEMPT_LEASE_MS) == (
+    assert (
         there.heartbeat_ms,
         there.attempt_lease_ms,
-    )
-    assert plan.LEASE_GRACE_MS == there.lease_grace_ms
+    ) == (plan.HEARTBEAT_MS, plan.ATTEMPT_LEASE_MS)
+    assert there.lease_grace_ms == plan.LEASE_GRACE_MS
     assert plan.LEAST_GRACE_MS == times.LEAST_GRACE_MS
     assert plan.LONGEST_ATTEMPT_LEASE_MS == times.LONGEST_ATTEMPT_LEASE_MS
 
