@@ -112,7 +112,7 @@ async def _copy(
 
 def _owner(port: int) -> int:
     """The process that connects from a port of loopback; 0: it is gone."""
-    for connection in psutil.net_connections("tcp4"):
+    for connection in psutil.net_connections("tcp"):
         if connection.laddr and connection.laddr.port == port and connection.pid:
             return int(connection.pid)
     return 0

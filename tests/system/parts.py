@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -249,23 +250,34 @@ class Parts:
 
     def stop(self) -> None:
         """Everything ends, whatever state it was left in."""
-        for each in (*self.agents.values(), *self.nodes.values()):
-            each.stop()
+        for kind in (self.agents, self.nodes):
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(Part.stop, kind.values()))
         for agent in self.agents.values():
             agent.end_supervisor()
 
 
+Servers = tuple[PostgresServer, EtcdServer]
+
+
 @contextmanager
-def cluster(
-    place: Path, *, nodes: int = 2, agents: int = 2, shards: int = 2, fsync: bool = False
-) -> Iterator[Parts]:
-    """A cluster that is ready; agents are `agent-1`, … with room for 64 cores each."""
+def started_servers(place: Path) -> Iterator[Servers]:
+    """A PostgreSQL and an etcd."""
     with ExitStack() as stack:
-        postgres = stack.enter_context(PostgresServer({} if fsync else {"fsync": "off"}))
+        postgres = stack.enter_context(PostgresServer())
         etcd = EtcdServer(place / "etcd")
         stack.callback(etcd.stop)
         etcd.start()
-        parts = Parts(place, postgres, etcd)
+        yield postgres, etcd
+
+
+@contextmanager
+def cluster(
+    place: Path, servers: Servers, *, nodes: int = 2, agents: int = 2, shards: int = 2
+) -> Iterator[Parts]:
+    """A cluster that is ready; agents are `agent-1`, … with room for 64 cores each."""
+    with ExitStack() as stack:
+        parts = Parts(place, *servers)
         parts.prepare(shards)
         doors = stack.enter_context(ExitStack())
         stack.callback(parts.stop)

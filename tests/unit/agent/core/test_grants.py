@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agent.core.entries import Demand, Grant, Rank, Recall, Release, ShapeDemand
@@ -19,6 +21,11 @@ def shape(size: int, count: int, since: int, priority_class: int = 0, share: int
 
 def demand(count: int, since: int, size: int = 1) -> Demand:
     return Demand((shape(size, count, since),))
+
+
+def ask(grants: Grants, node: str, wanted: Demand) -> None:
+    """A node that knows its grant states a demand."""
+    grants.demand(node, replace(wanted, grant_number=grants._nodes[node].number))
 
 
 def shared(capacity: int = 4) -> Grants:
@@ -52,7 +59,7 @@ def test_a_node_alone_is_granted_everything():
 def test_what_is_not_used_is_recalled_for_a_demand_and_granted_after_the_release():
     grants = shared()
     occupy(grants, "a", 1)
-    grants.demand("b", demand(2, 10))
+    ask(grants, "b", demand(2, 10))
     assert grants.settle(0) == [("a", Recall(1, cores(2)))]
     assert grants.settle(0) == []
     grants.release("a", Release(1, cores(2)), 0)
@@ -68,7 +75,7 @@ def test_a_release_that_answers_a_replaced_grant_changes_nothing():
 
 def test_a_node_that_gave_less_than_asked_is_asked_again_after_a_pause():
     grants = shared()
-    grants.demand("b", demand(2, 10))
+    ask(grants, "b", demand(2, 10))
     grants.settle(0)
     assert grants.next_deadline() is None
     grants.release("a", Release(1, NOTHING), 50)
@@ -79,24 +86,30 @@ def test_a_node_that_gave_less_than_asked_is_asked_again_after_a_pause():
 
 def test_a_demand_that_is_withdrawn_is_not_served():
     grants = shared()
-    grants.demand("b", demand(2, 10))
-    grants.demand("b", Demand())
+    ask(grants, "b", demand(2, 10))
+    ask(grants, "b", Demand())
     assert grants.settle(0) == []
     assert grants.next_deadline() is None
 
 
 def test_what_the_agent_could_never_hold_is_passed_over():
     grants = shared()
-    grants.demand("b", Demand((shape(5, 1, 1), shape(1, 1, 2))))
+    ask(grants, "b", Demand((shape(5, 1, 1), shape(1, 1, 2))))
     assert grants.settle(0) == [("a", Recall(1, CORE))]
+
+
+def test_a_demand_of_a_node_that_did_not_know_its_grant_is_passed_over():
+    grants = shared()
+    grants.demand("b", replace(demand(2, 10), grant_number=0))
+    assert grants.settle(0) == []
 
 
 def test_free_capacity_goes_to_the_best_rank_first():
     grants = shared()
     grants.connect("c")
     grants.settle(0)
-    grants.demand("b", demand(3, 20))
-    grants.demand("c", demand(2, 10))
+    ask(grants, "b", demand(3, 20))
+    ask(grants, "c", demand(2, 10))
     grants.settle(0)
     grants.release("a", Release(1, cores(4)), 0)
     assert grants.settle(0) == [("b", Grant(2, cores(2))), ("c", Grant(2, cores(2)))]
@@ -114,8 +127,8 @@ def test_class_goes_before_share_and_share_before_age(first, second):
     grants = shared()
     grants.connect("c")
     grants.settle(0)
-    grants.demand("b", Demand((second,)))
-    grants.demand("c", Demand((first,)))
+    ask(grants, "b", Demand((second,)))
+    ask(grants, "c", Demand((first,)))
     grants.settle(0)
     grants.release("a", Release(1, cores(4)), 0)
     assert grants.settle(0) == [("c", Grant(2, cores(4)))]
@@ -123,11 +136,11 @@ def test_class_goes_before_share_and_share_before_age(first, second):
 
 def test_unused_room_of_the_node_itself_counts_for_what_it_wants():
     grants = shared()
-    grants.demand("b", demand(1, 10))
+    ask(grants, "b", demand(1, 10))
     grants.settle(0)
     grants.release("a", Release(1, CORE), 0)
     assert grants.settle(0) == [("b", Grant(2, CORE))]
-    grants.demand("b", demand(1, 10, size=3))
+    ask(grants, "b", demand(1, 10, size=3))
     assert grants.settle(RECALL_PAUSE_MS) == [("a", Recall(1, cores(2)))]
     grants.release("a", Release(1, cores(2)), 200)
     assert grants.settle(200) == [("b", Grant(3, cores(3)))]
@@ -138,10 +151,10 @@ def test_a_recall_is_spread_over_those_who_have_something_to_spare():
     for node in "abc":
         grants.connect(node)
     grants.settle(0)
-    grants.demand("a", demand(1, 1))
-    grants.demand("b", demand(3, 1))
+    ask(grants, "a", demand(1, 1))
+    ask(grants, "b", demand(3, 1))
     grants.settle(0)
-    grants.demand("c", demand(2, 1))
+    ask(grants, "c", demand(2, 1))
     assert grants.settle(0) == []
     said = grants.settle(RECALL_PAUSE_MS)
     assert said == [("a", Recall(2, cores(1))), ("b", Recall(2, cores(1)))]
@@ -149,10 +162,10 @@ def test_a_recall_is_spread_over_those_who_have_something_to_spare():
 
 def test_the_slot_of_a_finished_attempt_stays_with_its_node_until_it_is_acknowledged():
     grants = shared()
-    grants.demand("a", demand(1, 5))
+    ask(grants, "a", demand(1, 5))
     occupy(grants, "a", 4)
     grants.finish("a", CORE)
-    grants.demand("b", demand(1, 10))
+    ask(grants, "b", demand(1, 10))
     assert grants.settle(0) == []
     assert grants.admits("a", CORE), "a child that is assigned in the same commit finds its place"
     grants.forget("a", CORE)
@@ -162,8 +175,8 @@ def test_the_slot_of_a_finished_attempt_stays_with_its_node_until_it_is_acknowle
 def test_room_in_use_is_asked_for_one_task_of_a_better_rank():
     grants = shared()
     occupy(grants, "a", 4)
-    grants.demand("a", demand(9, 20))
-    grants.demand("b", demand(5, 10))
+    ask(grants, "a", demand(9, 20))
+    ask(grants, "b", demand(5, 10))
     assert grants.settle(0) == [("a", Recall(1, CORE))]
     grants.release("a", Release(1, CORE), 0)
     assert grants.settle(0) == []
@@ -178,15 +191,15 @@ def test_room_in_use_is_asked_for_one_task_of_a_better_rank():
 def test_a_node_without_a_demand_yields_as_well():
     grants = shared()
     occupy(grants, "a", 4)
-    grants.demand("b", demand(1, 10))
+    ask(grants, "b", demand(1, 10))
     assert grants.settle(0) == [("a", Recall(1, CORE))]
 
 
 def test_a_busy_node_keeps_its_room_while_its_own_rank_is_better():
     grants = shared()
     occupy(grants, "a", 4)
-    grants.demand("a", demand(9, 5))
-    grants.demand("b", demand(1, 10))
+    ask(grants, "a", demand(9, 5))
+    ask(grants, "b", demand(1, 10))
     grants.finish("a", CORE)
     assert grants.settle(0) == []
     assert grants.next_deadline() is None
@@ -196,8 +209,8 @@ def test_room_is_held_for_the_oldest_large_shape():
     grants = shared()
     grants.connect("c")
     occupy(grants, "a", 4)
-    grants.demand("b", demand(1, 1, size=4))
-    grants.demand("c", demand(9, 2))
+    ask(grants, "b", demand(1, 1, size=4))
+    ask(grants, "c", demand(9, 2))
     assert grants.settle(0)[-1] == ("a", Recall(1, cores(4)))
     grants.release("a", Release(1, cores(4)), 0)
     for _ in range(3):
@@ -216,9 +229,9 @@ def test_what_the_held_room_leaves_goes_to_smaller_ones():
     grants.settle(0)
     occupy(grants, "a", 1, Amount(4_000, 0))
     deep = ShapeDemand(Amount(4_000, 1 << 20), 1, Rank(0, 0, 1))
-    grants.demand("b", Demand((deep,)))
+    ask(grants, "b", Demand((deep,)))
     slim = ShapeDemand(Amount(0, 1 << 20), 2, Rank(0, 0, 2))
-    grants.demand("c", Demand((slim,)))
+    ask(grants, "c", Demand((slim,)))
     assert grants.settle(0) == [("a", Recall(1, Amount(4_000, 1 << 20)))]
     grants.release("a", Release(1, Amount(4_000, 8 << 20)), 0)
     assert grants.settle(0) == [("c", Grant(2, Amount(0, 2 << 20)))]
@@ -247,7 +260,7 @@ def test_a_node_that_comes_back_starts_with_what_its_attempts_occupy():
 def test_a_node_alone_again_is_granted_its_debt_as_it_comes_free():
     grants = shared()
     occupy(grants, "a", 4)
-    grants.demand("b", demand(1, 1, size=2))
+    ask(grants, "b", demand(1, 1, size=2))
     grants.settle(0)
     grants.release("a", Release(1, cores(2)), 0)
     grants.disconnect("b")
@@ -276,7 +289,7 @@ def test_an_attempt_that_is_handed_back_leaves_nothing():
 def test_an_agent_that_stops_grants_nothing():
     grants = shared()
     occupy(grants, "a", 2)
-    grants.demand("b", demand(1, 1))
+    ask(grants, "b", demand(1, 1))
     grants.settle(0)
     grants.close()
     assert grants.settle(1_000) == [("a", Grant(2, NOTHING))]
