@@ -9,6 +9,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controlplane.core.effects import WaitKind
 from tests.property.core.stories import Player, moves, versions
 
 STORIES = settings(
@@ -25,10 +26,20 @@ def test_every_run_ends_when_its_attempts_end(version, story, size):
     player.finish_everything()
     book = player.bench.shard._book
     assert all(row.state.final for row in player.bench.store.runs.values())
-    assert not player.bench.store.waits
+    assert {row.kind for row in player.bench.store.waits.values()} <= {WaitKind.MARK}
+    assert len(book.late) == 0
     assert not book.attempts
     assert all(head.active == 0 for head in book.dags.values())
     assert all((room.used_cpu, room.used_memory) == (0, 0) for room in player.bench.fleet.rooms())
+
+
+@STORIES
+@given(versions(), moves)
+def test_the_rows_tell_a_new_leader_what_the_old_one_knows(version, story):
+    player = Player(version)
+    for move in story:
+        player.play(move)
+        player.expect_same_memory()
 
 
 @STORIES
