@@ -92,8 +92,8 @@ def versions(draw: st.DrawFn) -> DagVersion:
     )
 
 
-class Player:
-    """Plays moves on a bench with two agents."""
+class Moves:
+    """All that can happen, on a bench with two agents."""
 
     def __init__(self, version: DagVersion, size_cores: int = 64) -> None:
         self.bench = ShardBench()
@@ -105,15 +105,6 @@ class Player:
         self.bench.start(version)
         self.reported: list[Finished] = []
         self.final: dict[tuple[int, int], int] = {}
-
-    def play(self, move: Move) -> None:
-        """One move; what there is nothing for does nothing."""
-        if move.verb in ENDS:
-            self._end(move.choice, ENDS[move.verb])
-        else:
-            getattr(self, "_" + move.verb.replace(" ", "_"))(move.choice)
-        self.expect_order()
-        self.expect_final()
 
     def _chosen(self, choice: int) -> tuple[str, bytes] | None:
         """A live attempt of an agent that is there to speak of it."""
@@ -238,6 +229,19 @@ class Player:
         run_id = store.runs[run].run_id
         row = self.bench.command(DecideApproval(0, KEY, run_id, name, approved, "looked"))
         assert (row.detail == "") == bool(waits)
+
+
+class Player(Moves):
+    """Plays moves and checks what holds after each."""
+
+    def play(self, move: Move) -> None:
+        """One move; what there is nothing for does nothing."""
+        if move.verb in ENDS:
+            self._end(move.choice, ENDS[move.verb])
+        else:
+            getattr(self, "_" + move.verb.replace(" ", "_"))(move.choice)
+        self.expect_order()
+        self.expect_final()
 
     def recover(self) -> None:
         """Another leader takes over, and the agents that are there report."""

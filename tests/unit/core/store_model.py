@@ -76,7 +76,8 @@ class StoreModel:
             if row.state.final:
                 assert row.run in self.sealed, row
                 assert not any(run == row.run for run, _ in self.live), row
-                assert not self.waiting(row.run), row
+                waits = [wait.kind for wait in self.waits.values() if wait.run == row.run]
+                assert all(kind is WaitKind.MARK for kind in waits), "marks stay for ever"
 
     def _take_dags(self, row: DagRow) -> None:
         before = self.dags.get(DagKey(row.tenant, row.dag))
@@ -163,11 +164,6 @@ class StoreModel:
         """How an attempt ended, for its task: a late success that was adopted counts."""
         late = self.late.get(row.attempt_id)
         return AttemptState.SUCCEEDED if late is not None and late.adopted else row.state
-
-    def waiting(self, run: int) -> list[WaitRow]:
-        """What waits in a run; marks stay for ever."""
-        rows = [row for (owner, _), row in self.waits.items() if owner == run]
-        return [row for row in rows if row.kind is not WaitKind.MARK]
 
     def derived(self, run: int) -> bytearray:
         """The states of all task instances of a run, as the query service would show them."""
