@@ -198,6 +198,14 @@ class Parts:
     def _env(self) -> dict[str, str]:
         return {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
 
+    def answers(self) -> bool:
+        """Whether a node answers."""
+        try:
+            self.client.admin.shards()
+        except MainspringError:
+            return False
+        return True
+
     def led(self) -> bool:
         """Whether every shard is led by a node that runs."""
         shards = self.client.admin.shards().shards
@@ -284,20 +292,12 @@ def cluster(
         for _ in range(nodes):
             parts.add_node(doors).start()
         parts.client = stack.enter_context(parts.open_client())
-        eventually(lambda: _answers(parts) and parts.led(), 60.0)
+        eventually(lambda: parts.answers() and parts.led(), 60.0)
         names = [f"agent-{number + 1}" for number in range(agents)]
         for name in names:
             parts.agent(name).start()
         eventually(lambda: parts.connected(*names), 60.0)
         yield parts
-
-
-def _answers(parts: Parts) -> bool:
-    try:
-        parts.client.admin.shards()
-    except MainspringError:
-        return False
-    return True
 
 
 def wipe(folder: Path) -> None:
