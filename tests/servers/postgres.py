@@ -45,6 +45,9 @@ class PostgresServer:
             raise
 
     def stop(self) -> None:
+        """Nobody needs the data any more, so nothing is written back."""
+        if self.postgres.pid is not None:
+            self.end_at_once()
         self._run(self.postgres.stop())
         self._run(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)

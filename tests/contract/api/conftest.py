@@ -9,7 +9,6 @@ import pytest
 
 from controlplane.store.store import migrate_database
 from tests.contract.api.harness import World
-from tests.servers.postgres import PostgresServer
 
 # Cheaper than a database for each test.
 TABLES = (
@@ -19,12 +18,6 @@ TABLES = (
 )
 CLEAN = "".join(f"DELETE FROM {table};" for table in TABLES)
 FORGET_LEADERS = "UPDATE shard SET epoch = 0, batch = 0, holder = '', node = '', address = ''"
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    with PostgresServer({"fsync": "off"}) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Fixtures: one PostgreSQL with a migrated template and one etcd for the whole session."""
+"""Fixtures: a migrated template of databases and one etcd for the whole session."""
 
 import asyncio
 
@@ -7,16 +7,15 @@ import pytest
 
 from controlplane.store.store import migrate_database
 from tests.servers.etcd import EtcdServer
-from tests.servers.postgres import PostgresServer
 
 TEMPLATE = "leader_template"
 
 
 @pytest.fixture(scope="session")
-def postgres():
-    with PostgresServer() as server:
-        asyncio.run(migrate_database(server.create_database(TEMPLATE)))
-        yield server
+def template(postgres):
+    """A migrated database to be copied."""
+    asyncio.run(migrate_database(postgres.create_database(TEMPLATE)))
+    return TEMPLATE
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +36,9 @@ def own_etcd(tmp_path):
 
 
 @pytest.fixture
-def dsn(postgres):
+def dsn(postgres, template):
     """A migrated database of one's own."""
-    return postgres.fresh_database(TEMPLATE)
+    return postgres.fresh_database(template)
 
 
 @pytest.fixture

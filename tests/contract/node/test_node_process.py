@@ -15,17 +15,10 @@ from mainspring.v1 import admin_pb2, admin_pb2_grpc
 
 from controlplane.store.store import Store, migrate_database
 from tests.servers.etcd import EtcdServer, free_port
-from tests.servers.postgres import PostgresServer
 
 DEADLINE_S = 30.0
 TOKEN = "token-of-the-node"
 METADATA = (("authorization", f"Bearer {TOKEN}"),)
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    with PostgresServer({"fsync": "off"}) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import pytest
 from controlplane.store.store import Store, migrate_database
 from tests.contract.store.harness import SHARDS, MemoryHarness, PostgresHarness
 from tests.contract.store.rows import DAY
-from tests.servers.postgres import PostgresServer
 
 # Cheaper than a database for each test: what one test left is deleted before the next.
 TABLES = (
@@ -38,12 +37,6 @@ async def prepare(dsn):
     await store.initialise(SHARDS)
     await store.ensure_partitions([DAY])
     await store.close()
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    with PostgresServer({"fsync": "off"}) as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

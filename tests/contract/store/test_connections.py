@@ -20,6 +20,7 @@ from tests.contract.store.socket_proxy import SocketProxy
 
 SETTINGS = StoreSettings(lock_ms=30, readers_most=1)
 HASTY = StoreSettings(connect_ms=50, statement_ms=50)
+OWN = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
 END = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
 WHERE application_name LIKE 'mainspring%' AND datname = current_database()
@@ -137,7 +138,7 @@ async def test_a_batch_that_is_cancelled_frees_the_row(store, admin, dsn):
 
 async def test_no_backend_is_left_in_a_transaction_after_a_refused_batch(store, admin):
     await store.commit(Fence(0, 1, 1), first_hop())
-    sql = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in%'"
+    sql = f"{OWN} AND state LIKE 'idle in%'"
     with pytest.raises(Exception, match="duplicate"):
         await store.commit(Fence(0, 1, 2), first_hop())
     await none_left(admin, sql)
@@ -145,7 +146,7 @@ async def test_no_backend_is_left_in_a_transaction_after_a_refused_batch(store, 
 
 
 async def test_a_shard_that_is_released_has_no_connection(store, admin):
-    sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mainspring leader'"
+    sql = f"{OWN} AND application_name = 'mainspring leader'"
     assert await admin.fetchval(sql) == 1
     store.release(0)
     store.release(0)
