@@ -38,6 +38,8 @@ class SpooledLog:
     uploaded: list[int] = field(default_factory=lambda: [0, 0])
     asked: bool = True
     ended: bool = False
+    # Bytes in each file once nothing is added to it any more.
+    final: tuple[int, int] | None = None
     readers: int = 0
     noted: bool = False
     queued: bool = False
@@ -45,6 +47,8 @@ class SpooledLog:
 
     def size(self, stream: int) -> int:
         """Bytes written so far; a file that could not be created has none."""
+        if self.final is not None:
+            return self.final[stream]
         try:
             return self.paths[stream].stat().st_size
         except FileNotFoundError:
@@ -117,6 +121,7 @@ class Spool:
         """The attempt is over."""
         log = self._logs[attempt_id]
         log.ended = True
+        log.final = log.size(STDOUT), log.size(STDERR)
         if log.waiting():
             self._note(attempt_id).write_text(f"{log.prefix}\n", "utf-8")
             log.noted = True
