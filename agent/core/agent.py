@@ -42,7 +42,7 @@ STOP_LIMIT_MS = 2_500
 # that were decided before: about as long as a node may take to commit and send them.
 FAREWELL_MS = 300
 # Session numbers of one start of an agent; no start opens as many.
-SESSIONS_A_START = 1_000_000
+SESSIONS_A_START = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,10 +141,13 @@ class Attempts:
             elif started_us:
                 self.started(Started(agent, attempt_id, started_us))
         for attempt in self._leases.attempts_of(agent):
+            if attempt.incarnation != event.incarnation:
+                # What this one says of it proves nothing: its time has to pass.
+                continue
             if not attempt.run.state.starts_tasks:
-                # Asked again of any incarnation: it may have been away when the run was stopped.
+                # Asked again: it may have been away when the run was stopped.
                 book.effects.messages.append(CancelMessage(agent, attempt.attempt_id))
-            elif attempt.incarnation == event.incarnation and attempt.attempt_id not in held:
+            elif attempt.attempt_id not in held:
                 self._leases.sent_again(attempt)
                 self._send(attempt)
         if self._admission.adopt(agent, event.incarnation):

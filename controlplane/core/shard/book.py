@@ -252,7 +252,7 @@ class Book:
         del self.runs[run.run_id]
         del self.runs_by_number[run.key.run]
         if run.given_up:
-            self.late.forget(run)
+            self.late.close(run)
 
 
 def _dag_row(head: DagHead) -> DagRow:

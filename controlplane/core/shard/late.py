@@ -1,22 +1,33 @@
 """Remembers attempts that were given up, for results that come after all.
 
 Decides nothing. A result that nobody remembers is acknowledged and changes nothing, so forgetting
-costs no more than its record: what is final is forgotten, and beyond a bound what is oldest. Does
-not know what a result means.
+costs no more than its record: beyond a bound the oldest is forgotten. Of a run that is final only
+its key is kept, since nothing can be decided any more. Does not know what a result means.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from controlplane.core.run.run import Run
+from controlplane.core.types import RunKey
 
 LATE_KEPT = 10_000
 
 
+class GivenUp(NamedTuple):
+    """An attempt that ended as LOST or UNKNOWN. `run` None: it is final by now."""
+
+    key: RunKey
+    task: int
+    run: Run | None
+
+
 class LateMemory:
-    """Attempts of live runs that ended as LOST or UNKNOWN, by id: run and task."""
+    """Attempts that were given up, by id."""
 
     def __init__(self) -> None:
-        self._of: dict[bytes, tuple[Run, int]] = {}
+        self._of: dict[bytes, GivenUp] = {}
 
     def __len__(self) -> int:
         return len(self._of)
@@ -24,20 +35,19 @@ class LateMemory:
     def remember(self, attempt_id: bytes, run: Run, task: int) -> None:
         """An attempt was given up."""
         if len(self._of) >= LATE_KEPT:
-            oldest = next(iter(self._of))
-            self._of.pop(oldest)[0].given_up.discard(oldest)
-        self._of[attempt_id] = run, task
+            self.take(next(iter(self._of)))
+        self._of[attempt_id] = GivenUp(run.key, task, run)
         run.given_up.add(attempt_id)
 
-    def take(self, attempt_id: bytes) -> tuple[Run, int] | None:
-        """Run and task of an attempt that is remembered; its result comes once."""
+    def take(self, attempt_id: bytes) -> GivenUp | None:
+        """What is remembered of an attempt; its result comes once."""
         found = self._of.pop(attempt_id, None)
-        if found is not None:
-            found[0].given_up.discard(attempt_id)
+        if found is not None and found.run is not None:
+            found.run.given_up.discard(attempt_id)
         return found
 
-    def forget(self, run: Run) -> None:
+    def close(self, run: Run) -> None:
         """A run is final."""
         for attempt_id in run.given_up:
-            del self._of[attempt_id]
+            self._of[attempt_id] = self._of[attempt_id]._replace(run=None)
         run.given_up.clear()

@@ -169,11 +169,8 @@ class Outcomes:
         known = self._book.late.take(event.attempt_id)
         if known is None:
             return
-        run, task = known
-        newest = run.lost.get(task) == event.attempt_id
-        is_open = run.state in STARTING_RUN and not FINAL_TASK[run.tasks[task]]
-        adopted = event.state is _SUCCEEDED and newest and is_open
-        day, number = run.key
+        (day, number), task, run = known
+        adopted = event.state is _SUCCEEDED and _decides(run, task, event.attempt_id)
         self._book.effects.writes.late.append(
             LateRow(
                 day,
@@ -193,7 +190,7 @@ class Outcomes:
                 self._book.now.wall_us,
             )
         )
-        if adopted:
+        if adopted and run is not None:
             self._adopt(run, task)
 
     def _adopt(self, run: Run, task: int) -> None:
@@ -201,3 +198,10 @@ class Outcomes:
             self._book.drop_wait(run, task, WaitKind.APPROVAL)
         self._runs.release(run, run.end(task, _SUCCEED))
         self._runs.advance(run)
+
+
+def _decides(run: Run | None, task: int, attempt_id: bytes) -> bool:
+    """Whether a late success of an attempt decides its task: it is open, and nothing is newer."""
+    if run is None or run.state not in STARTING_RUN:
+        return False
+    return run.lost.get(task) == attempt_id and not FINAL_TASK[run.tasks[task]]

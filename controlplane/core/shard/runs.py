@@ -129,9 +129,13 @@ class Runs:
         self.advance(run)
 
     def _ask_agents(self, run: Run) -> None:
-        messages = self._book.effects.messages
+        """Asks for the end of what runs. Another incarnation of an agent could only say that it
+        knows nothing of the attempt, which proves nothing.
+        """
+        messages, room = self._book.effects.messages, self._book.fleet.room
         for attempt in run.live.values():
-            messages.append(CancelMessage(attempt.agent, attempt.attempt_id))
+            if room(attempt.agent).incarnation == attempt.incarnation:
+                messages.append(CancelMessage(attempt.agent, attempt.attempt_id))
 
     def _leave(self, run: Run) -> None:
         """A run that was admitted is final: the next of its DAG may begin."""

@@ -67,7 +67,6 @@ class StoreModel:
 
     def apply(self, writes: Writes) -> None:
         """One transaction."""
-        assert not any(row.run in self.sealed for row in writes.late), writes.late
         for kind in WRITE_KINDS:
             take: Callable[[Any], None] = getattr(self, f"_take_{kind}")
             for row in getattr(writes, kind):

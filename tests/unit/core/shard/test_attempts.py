@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from controlplane.core.effects import AssignMessage
-from controlplane.core.events import Started
+from controlplane.core.events import Inventory, Started
 from controlplane.core.shard.attempts import STARTED_AFTER_MS
-from controlplane.core.states import AttemptState
+from controlplane.core.states import AttemptState, RunState
 from controlplane.core.time.deadlines import Now
 from tests.unit.core.bench import LOST_MS, ShardBench, cores, dag, finished, running
 
@@ -310,15 +310,31 @@ def test_a_run_that_is_stopped_has_its_attempts_stopped_not_sent_again():
     assert bench.assigned == []
 
 
-def test_an_attempt_of_another_incarnation_is_stopped_too_when_its_run_is():
+def new_life(bench: ShardBench) -> None:
+    """The agent comes back without its journal."""
+    bench.gone()
+    bench.fleet.connect("ant", b"life 2", cores(4))
+    bench.step(Inventory("ant", b"life 2", (), ()))
+
+
+def test_another_incarnation_is_not_asked_to_stop_what_the_one_before_ran():
+    """It would say that nothing of the attempt runs, which it cannot know."""
     bench = running()
-    _, attempt_id = bench.holder("a")
     bench.gone()
     bench.cancel()
-    bench.fleet.connect("ant", b"life 2", cores(4))
-    bench.inventory(live={})
-    assert bench.cancelled == [attempt_id]
-    assert bench.assigned == []
+    new_life(bench)
+    assert bench.cancelled == bench.assigned == []
+    assert bench.state() is RunState.CANCELLING
+    bench.wait(LOST_MS + 1)
+    assert bench.state() is RunState.CANCELLED
+
+
+def test_a_cancellation_does_not_ask_another_incarnation():
+    bench = running()
+    new_life(bench)
+    bench.cancel()
+    assert bench.cancelled == []
+    assert bench.state() is RunState.CANCELLING
 
 
 def test_an_agent_whose_attempts_have_ended_leaves_no_trace():

@@ -338,6 +338,17 @@ def test_a_late_success_of_a_ready_task_is_adopted():
     assert not bench.shard.want
 
 
+def test_a_late_result_is_recorded_when_the_run_is_final_too():
+    bench = running()
+    report = bench.result("a")
+    bench.cancel()
+    gone_for(bench, LOST_MS + 1)
+    assert bench.state() is RunState.CANCELLED
+    bench.step(report)
+    assert bench.late == [(AttemptState.SUCCEEDED, False)]
+    assert bench.state() is RunState.CANCELLED
+
+
 def test_a_late_success_may_end_the_run():
     bench = running()
     report = bench.result("a")
