@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from asyncio import constants
+
 import pytest
 
 from tests.servers.postgres import PostgresServer
+
+# Debug mode notes where each callback was made; with ten frames each that is a third of the time
+# of these tests. One frame says what is needed.
+constants.DEBUG_STACK_DEPTH = 1
 
 
 @pytest.fixture(scope="session")
