@@ -241,17 +241,13 @@ class ApiStore:
 
         A run must be the tenant's, as find_run gives it.
         """
-        if isinstance(parent, RunItem):
-            return await self._approvals_of(parent, after, limit)
-        rows = await self._read(_LIST_APPROVALS, tenant, parent, *after, limit)
-        return _all(ApprovalItem, rows)
-
-    async def _approvals_of(
-        self, run: RunItem, after: ApprovalKey, limit: int
-    ) -> list[ApprovalItem]:
+        if not isinstance(parent, RunItem):
+            rows = await self._read(_LIST_APPROVALS, tenant, parent, *after, limit)
+            return _all(ApprovalItem, rows)
         place = (after.since_us, after.task, after.expansion)
-        rows = await self._read(_LIST_APPROVALS_OF_RUN, run.shard, run.run, *place, limit)
-        head = (run.run_id, run.dag, run.digest, run.day, run.run)
+        key = (parent.shard, parent.run)
+        rows = await self._read(_LIST_APPROVALS_OF_RUN, *key, *place, limit)
+        head = (parent.run_id, parent.dag, parent.digest, parent.day, parent.run)
         return [ApprovalItem(*head, *row) for row in rows]
 
     async def list_shards(self) -> list[ShardItem]:

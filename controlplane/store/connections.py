@@ -17,7 +17,13 @@ import asyncpg
 from controlplane.store.errors import StoreUnavailable, refusal_of
 from controlplane.store.queries import query
 
-_LOST_CONNECTIONS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_LOST_CONNECTIONS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 @dataclass(frozen=True, slots=True)

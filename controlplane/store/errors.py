@@ -67,7 +67,14 @@ class RowsLostError(AssertionError):
 # Classes of sqlstates that say something about the rows and would say it again: cardinality, data,
 # integrity, syntax and names, limits of the program, features.
 _OF_THE_ROWS = frozenset({"21", "22", "23", "42", "54", "0A"})
-_LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
+_LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    # What asyncpg says of a connection whose server said that it ends before it was asked anything.
+    asyncpg.InternalClientError,
+)
 
 
 def refusal_of(error: Exception) -> StoreError:
