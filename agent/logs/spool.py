@@ -9,6 +9,7 @@ Promises: what was not uploaded is never removed, not even by a later start of t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Container
@@ -56,14 +57,17 @@ class SpooledLog:
 
     def read(self, stream: int, offset: int, limit: int) -> bytes:
         """At most `limit` bytes from `offset` on; fewer at the end."""
-        try:
+        data = b""
+        with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(self.paths[stream], os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return b""
-        try:
-            return os.pread(descriptor, limit, offset)
-        finally:
-            os.close(descriptor)
+            try:
+                data = os.pread(descriptor, limit, offset)
+            finally:
+                os.close(descriptor)
+        if not data:
+            # Somebody may have deleted or cut the file: what is gone is not waited for.
+            self.final = None
+        return data
 
     def waiting(self) -> int:
         """Bytes that are not in the object store yet."""
@@ -128,9 +132,6 @@ class Spool:
 
     def find(self, attempt_id: bytes) -> SpooledLog | None:
         return self._logs.get(attempt_id)
-
-    def live(self) -> list[SpooledLog]:
-        return [log for log in self._logs.values() if not log.ended]
 
     def unfinished(self) -> bool:
         """Whether the log of an attempt that is over waits for its upload."""

@@ -35,7 +35,6 @@ def test_files_that_were_never_made_are_empty(tmp_path: Path):
 
 def test_files_go_when_all_is_over_uploaded_and_read(tmp_path: Path):
     spool, log = written(tmp_path)
-    assert spool.live() == [log]
     assert not spool.release(ID)
     spool.end(ID)
     assert spool.unfinished()
@@ -97,3 +96,13 @@ def test_output_of_nobody_is_told_and_left_alone(tmp_path: Path, note: str | Non
         assert Spool(tmp_path).recover(()) == {}
     assert [line["path"] for line in logs] == [str(log.paths[STDOUT])]
     assert log.paths[STDOUT].read_bytes() == b"hello"
+
+
+def test_output_that_somebody_deleted_is_not_waited_for(tmp_path: Path):
+    spool, log = written(tmp_path)
+    spool.end(ID)
+    log.paths[STDOUT].unlink()
+    assert not spool.release(ID)
+    assert log.read(STDOUT, 0, 9) == b""
+    assert spool.release(ID)
+    assert list(tmp_path.iterdir()) == []
