@@ -31,6 +31,7 @@ NOT_NOW = [
     asyncpg.DiskFullError,
     asyncpg.ConnectionDoesNotExistError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     ConnectionResetError,
     TimeoutError,
 ]
