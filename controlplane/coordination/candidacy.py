@@ -87,6 +87,7 @@ class Plan:
 class _Held:
     key: LeaderKey
     lease: int
+    since: float
 
 
 @dataclasses.dataclass(slots=True)
@@ -176,15 +177,24 @@ class Candidacy:
     # What to do
 
     def review(
-        self, now: float, *, lease: int | None, electorate: Electorate, pause_s: float
+        self,
+        now: float,
+        *,
+        lease: int | None,
+        electorate: Electorate,
+        pause_s: float,
+        keep_s: float = 0.0,
     ) -> Plan:
-        """Plan the next actions. pause_s: head start of a preferred owner, with jitter."""
+        """Plan the next actions. pause_s: head start of a preferred owner, with jitter. keep_s: how
+        long a key is held at least: an heir that does not take its shard must not be asked in
+        every turn.
+        """
         if self._known_revision == 0:
             return Plan((), (), (), (), (), None)
         shards = self._shards.items()
         lost = tuple((n, reason) for n, s in shards if (reason := _loss(s, lease)))
-        elected = tuple((n, key) for n, s in shards if (key := _win(s, lease)))
-        handovers = tuple(n for n, s in shards if _hands_over(s, electorate.heir(n)))
+        elected = tuple((n, key) for n, s in shards if (key := _win(s, lease, now)))
+        handovers = tuple(n for n, s in shards if _hands_over(s, electorate.heir(n), now - keep_s))
         resignations = tuple(key for _, s in shards if (key := _resignation(s)))
         campaigns: list[int] = []
         if lease is not None and electorate.eligible:
@@ -219,21 +229,22 @@ def _loss(shard: _Shard, lease: int | None) -> LossReason | None:
     return reason
 
 
-def _win(shard: _Shard, lease: int | None) -> LeaderKey | None:
+def _win(shard: _Shard, lease: int | None, now: float) -> LeaderKey | None:
     record = shard.record
     if shard.held is not None or record is None or lease is None or record.lease != lease:
         return None
     key = LeaderKey(record.key, record.create_revision)
     if key == shard.resigned:
         return None
-    shard.held = _Held(key, lease)
+    shard.held = _Held(key, lease, now)
     shard.handover_asked = False
     return key
 
 
-def _hands_over(shard: _Shard, heir: str | None) -> bool:
-    """Ask once per won key."""
-    asks = shard.held is not None and heir is not None and not shard.handover_asked
+def _hands_over(shard: _Shard, heir: str | None, held_since: float) -> bool:
+    """Ask once per won key that has been held since then or longer."""
+    settled = shard.held is not None and shard.held.since <= held_since
+    asks = settled and heir is not None and not shard.handover_asked
     shard.handover_asked = shard.handover_asked or asks
     return asks
 

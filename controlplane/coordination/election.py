@@ -164,6 +164,7 @@ class Election:
             lease=None if self._leaving else self._lease.current,
             electorate=self._electorate(),
             pause_s=pause_s * random.uniform(1, 2),  # noqa: S311  (no secret)
+            keep_s=self._settings.handover_after_ms / 1_000,
         )
 
     def _electorate(self) -> Electorate:

@@ -33,7 +33,8 @@ class CoordinationSettings:
     max_stall_ms: int = 2_000  # silence of the main loop after which the lease is not renewed
     poll_ms: int = 3_000  # how often keys are read again although the watch is silent
     campaign_pause_ms: int = 300  # head start of a shard's preferred owner
-    handover_after_ms: int = 3_000  # how long a node is a member before shards move to it
+    # How long a node is a member before shards move to it, and a key held before its shard moves.
+    handover_after_ms: int = 3_000
     report_ms: int = 1_000  # least time between two changes of a node's own membership record
     backoff_min_ms: int = 50
     backoff_max_ms: int = _BACKOFF_MAX_MS

@@ -126,7 +126,7 @@ async def test_a_connection_that_is_cut_costs_no_leadership(dsn, cluster, etcd, 
         await agent.adopt()
         await node.apply(chain("line", 2))
         await sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         run_id = await node.trigger("line")

@@ -131,6 +131,18 @@ def test_a_shard_moves_once_its_preferred_owner_is_stable():
     assert review(subject, voters=stable).handovers == ()
 
 
+def test_a_key_is_kept_for_a_while_before_its_shard_moves():
+    subject = candidacy(*(record(shard, 5) for shard in SHARDS))
+    stable = electorate(stable=[ME, OTHER])
+
+    def handovers(now):
+        plan = subject.review(now, lease=MY_LEASE, electorate=stable, pause_s=0.5, keep_s=3.0)
+        return plan.handovers
+
+    assert [handovers(now) for now in (10.0, 12.9)] == [(), ()]
+    assert handovers(13.0) == tuple(THEIRS)
+
+
 def test_a_node_that_may_not_lead_hands_everything_over_if_somebody_may():
     subject = candidacy(*(record(shard, 5) for shard in SHARDS))
     alone = electorate(eligible=False, live=[ME], stable=[ME])
