@@ -28,18 +28,25 @@ CORE_TESTS = ("tests/unit/core", "tests/unit/agent/core")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Folders under `tests/` that run together, and the seconds they may take together."""
+    """Folders under `tests/` that run together, and the seconds they may take together.
+
+    `apart`: folders inside them that belong to another group. `workers`: how many tests run at a
+    time, where they mostly wait.
+    """
 
     name: str
     folders: tuple[str, ...]
     limit_s: int
+    apart: tuple[str, ...] = ()
+    workers: int = 1
 
 
 GROUPS = (
     Group("unit", ("unit", "property", "golden"), 60),
     Group("contract", ("contract",), 60),
     Group("simulation", ("sim",), 120),
-    Group("system", ("system", "integration"), 240),
+    Group("system", ("system", "integration"), 240, apart=("system/survival",)),
+    Group("survival", ("system/survival",), 300, workers=3),
     Group("docs", ("docs", "tidy"), 60),
 )
 # A loaded machine is slower than the one the limits were set on; beyond this it is a hang.
@@ -92,13 +99,16 @@ def run(command: list[str], limit_s: float) -> int:
             process.wait()
 
 
-def run_pytest(folders: list[str], limit_s: float, *, covered: bool) -> Outcome:
-    """One pytest process over the folders, under branch coverage of the cores if asked."""
+def run_pytest(
+    folders: list[str], limit_s: float, *, covered: bool = False, workers: int = 1
+) -> Outcome:
+    """One pytest over the folders, under branch coverage of the cores if asked."""
     measured = ["-m", "coverage", "run", "--branch", f"--source={COVERED}"] if covered else []
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch, "report.xml")
         junit = [f"--junitxml={report}", "-o", "junit_logging=no"]
-        command = [sys.executable, *measured, "-m", "pytest", *junit, *folders]
+        several = ["-n", str(workers)] if workers > 1 else []
+        command = [sys.executable, *measured, "-m", "pytest", *junit, *several, *folders]
         return count(report, run(command, limit_s))
 
 
@@ -117,7 +127,8 @@ def run_group(group: Group) -> Outcome:
         outcome += run_pytest(list(CORE_TESTS), limit_s, covered=True) + covered_completely()
         folders += [f"--ignore={name}" for name in CORE_TESTS]
     if folders:
-        outcome += run_pytest(folders, limit_s, covered=False)
+        folders += [f"--ignore=tests/{name}" for name in group.apart]
+        outcome += run_pytest(folders, limit_s, workers=group.workers)
     return outcome
 
 

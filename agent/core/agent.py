@@ -99,7 +99,8 @@ class AgentCore:
         turn = Turn(now)
         self._handlers[type(event)](event, turn)
         self.supervision.ask_for_spawns(turn)
-        for node, entry in self.grants.settle(now.mono_ms):
+        untried = self.sessions.untried
+        for node, entry in self.grants.settle(now.mono_ms, others_expected=untried):
             link = self.sessions.of_node(node)
             assert link is not None, "grants are settled among connected nodes"
             turn.send(link.stream, entry)

@@ -1,12 +1,13 @@
 """How an agent shares its capacity among the nodes that use it.
 
-Decides how much of the capacity each node may have assigned at one time. One node connected: all.
-Several: what is free goes to the shapes that nodes state, best rank first. What the best of those
+Decides how much of the capacity each node may have assigned at one time. One node connected, and no
+other to be expected: all. Several: what is free goes to the shapes that nodes state, best rank first. What the best of those
 that are not served lacks is held for it while room comes free, so that small requests cannot starve
 a large one, and is asked back from the others: first what they do not use, then, from nodes whose
 own best rank is worse, what their attempts occupy. A node that is asked gives at once, by lowering
 its own grant; what its attempts occupy beyond that is its debt, and comes free as they end. An
-agent that stops grants nothing from then on, whatever its nodes still use.
+agent that stops grants nothing from then on, whatever its nodes still use. What was assigned under
+a grant of an earlier session, and never arrived, is assigned again: it is taken where room is free.
 
 Promises: the sum of what the nodes hold never exceeds the capacity. What a vanished node used stays
 charged until its attempts are over or adopted by another node. A grant is lowered only by the
@@ -92,6 +93,7 @@ class Grants:
         self._short: Shortfall | None = None
         self._changed = False
         self._closed = False
+        self._others_expected = False
 
     def held(self, node: str) -> Amount:
         """What a node holds: its grant, or, when it has vanished, what its attempts occupy."""
@@ -106,9 +108,15 @@ class Grants:
         return total
 
     def admits(self, node: str, request: Amount) -> bool:
-        """Whether an assignment of this size is inside the grant of its node."""
+        """Whether an assignment of this size is inside the grant of its node, or, if not, there is
+        room that nobody was granted.
+        """
         holding = self._nodes[node]
-        return holding.grant.covers(holding.running.plus(request))
+        wanted = holding.running.plus(request)
+        if holding.grant.covers(wanted):
+            return True
+        free = self.capacity.minus(self.total())
+        return not self._closed and free.covers(wanted.most(holding.grant).minus(holding.held()))
 
     def connect(self, node: str) -> None:
         """A session of the node is up; it starts with what its attempts occupy."""
@@ -198,9 +206,15 @@ class Grants:
         """
         self._closed = self._changed = True
 
-    def settle(self, mono_ms: int) -> list[tuple[str, Grant | Recall]]:
-        """Shares out what is free and returns what the nodes must be told."""
+    def settle(
+        self, mono_ms: int, *, others_expected: bool = False
+    ) -> list[tuple[str, Grant | Recall]]:
+        """Shares out what is free and returns what the nodes must be told. `others_expected`: a
+        node that is connected alone will soon not be.
+        """
         said: list[tuple[str, Grant | Recall]] = []
+        if others_expected != self._others_expected:
+            self._others_expected, self._changed = others_expected, True
         if self._changed:
             self._changed = False
             self._share_out(mono_ms)
@@ -233,7 +247,7 @@ class Grants:
         if self._closed:
             for _, holding in connected:
                 holding.grant = NOTHING
-        elif len(connected) == 1:
+        elif len(connected) == 1 and not self._others_expected:
             holding = connected[0][1]
             holding.grant = holding.grant.plus(free)
             holding.wanted = []

@@ -164,6 +164,12 @@ class Sessions:
     def of_node(self, node: str) -> Link | None:
         return self._nodes.get(node)
 
+    @property
+    def untried(self) -> bool:
+        """Whether there is an address that was neither reached nor found unreachable so far."""
+        waiting = {LinkState.IDLE, LinkState.OPENING}
+        return any(not link.failures and link.state in waiting for link in self._links.values())
+
     def welcomed(self) -> list[Link]:
         return list(self._nodes.values())
 

@@ -5,6 +5,7 @@ from agent.core.actions import EndSupervisor, Exit, Refused, Spawn, Stop
 from agent.core.agent import FAREWELL_MS, STOP_LIMIT_MS
 from agent.core.attempts import SPAWN_WINDOW
 from agent.core.entries import Demand, Rank, ShapeDemand
+from agent.core.grants import RECALL_PAUSE_MS
 from agent.core.records import AcceptedRecord, AckedRecord
 from agent.core.steps import STOP_GRACE_MS
 from agent.core.types import NOTHING, Amount, EndCause, Outcome, RefusalReason, RejectReason
@@ -65,11 +66,13 @@ def test_what_was_assigned_comes_before_what_is_given_back():
     driver.tick()
     first, second = driver.opened()
     driver.greet(first, "n1", leadership(0))
+    driver.frame(first, demand=Demand((ShapeDemand(cores(1), 4, Rank(0, 0, 1)),), 1))
     driver.greet(second, "n2")
     shape = ShapeDemand(cores(1), 1, Rank(0, 0, 5))
     driver.frame(second, demand=Demand((shape,), 1))
-    assert driver.said("h:1") == [entries.Recall(1, cores(1))]
-    released = entries.Release(1, cores(1))
+    driver.tick(RECALL_PAUSE_MS)
+    assert driver.said("h:1", entries.Recall) == [entries.Recall(2, cores(1))]
+    released = entries.Release(2, cores(1))
     driver.frame(first, release=released, assigns=tuple(assignment(n) for n in range(4)))
     assert len(driver.said("h:1", entries.Accepted)) == 4
     driver.frame(first, assigns=(assignment(4),))
@@ -81,6 +84,7 @@ def test_a_child_finds_the_slot_of_its_parent_though_another_node_waits_for_it()
     driver.tick()
     first, second = driver.opened()
     driver.greet(first, "n1", leadership(0))
+    driver.frame(first, demand=Demand((ShapeDemand(cores(1), 4, Rank(0, 0, 1)),), 1))
     for number in range(4):
         driver.run(first, assignment(number))
     driver.greet(second, "n2")

@@ -56,6 +56,32 @@ def test_a_node_alone_is_granted_everything():
     assert grants.settle(0) == []
 
 
+def test_a_node_alone_is_granted_what_it_asks_for_while_others_are_expected():
+    grants = Grants(cores(4))
+    grants.connect("a")
+    assert grants.settle(0, others_expected=True) == [("a", Grant(1, NOTHING))]
+    ask(grants, "a", demand(1, 10))
+    assert grants.settle(0, others_expected=True) == [("a", Grant(2, CORE))]
+    assert grants.settle(0) == [("a", Grant(3, cores(4)))]
+
+
+def test_what_is_assigned_again_is_taken_where_room_is_free():
+    grants = Grants(cores(2))
+    for node in "ab":
+        grants.connect(node)
+    grants.settle(0)
+    ask(grants, "a", demand(1, 10))
+    grants.settle(0)
+    assert grants.admits("b", CORE)
+    grants.occupy("b", CORE)
+    assert grants.total() == cores(2)
+    assert not grants.admits("b", CORE)
+    assert grants.admits("a", CORE)
+    grants.close()
+    end(grants, "b")
+    assert not grants.admits("b", CORE)
+
+
 def test_what_is_not_used_is_recalled_for_a_demand_and_granted_after_the_release():
     grants = shared()
     occupy(grants, "a", 1)
@@ -295,3 +321,12 @@ def test_an_agent_that_stops_grants_nothing():
     assert grants.settle(1_000) == [("a", Grant(2, NOTHING))]
     assert grants.next_deadline() is None
     assert grants.held("a") == cores(2)
+
+
+def test_a_request_without_memory_is_counted_by_its_processors_and_the_other_way_round():
+    grants = shared()
+    for request in (Amount(1_000, 0), Amount(0, 1 << 20)):
+        ask(grants, "b", Demand((ShapeDemand(request, 9, Rank(0, 0, 1)),)))
+        (said,) = grants.settle(0)
+        assert said == ("a", Recall(1, request.times(9).least(cores(4))))
+        grants.release("a", Release(1, NOTHING), -RECALL_PAUSE_MS)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from agent.core import entries, events
 from agent.core.actions import Spawn, Stop
+from agent.core.agent import SESSIONS_A_START
 from agent.core.records import AcceptedRecord, AckedRecord, StartedRecord
 from agent.core.steps import STOP_GRACE_MS
 from agent.core.types import NOTHING, EndCause, Outcome
@@ -44,7 +45,7 @@ def test_what_earlier_starts_hold_occupies_capacity_until_its_leader_adopts_it()
     assert grants.total() == cores(1)
     driver.connect("n1")
     assert driver.said("h:1", entries.Grant) == [entries.Grant(1, cores(3))]
-    driver.welcome(("h:1", 2_000_000), "n1", leadership(0))
+    driver.welcome(("h:1", 2 * SESSIONS_A_START), "n1", leadership(0))
     assert driver.said("h:1", entries.Grant) == [entries.Grant(2, cores(4))]
     (inventory,) = driver.said("h:1", entries.Inventory)
     assert inventory.live == (entries.LiveAttempt(attempt_id(1), 0),)
