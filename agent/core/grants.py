@@ -1,13 +1,14 @@
 """How an agent shares its capacity among the nodes that use it.
 
 Decides how much of the capacity each node may have assigned at one time. One node connected, and no
-other to be expected: all. Several: what is free goes to the shapes that nodes state, best rank first. What the best of those
-that are not served lacks is held for it while room comes free, so that small requests cannot starve
-a large one, and is asked back from the others: first what they do not use, then, from nodes whose
-own best rank is worse, what their attempts occupy. A node that is asked gives at once, by lowering
-its own grant; what its attempts occupy beyond that is its debt, and comes free as they end. An
-agent that stops grants nothing from then on, whatever its nodes still use. What was assigned under
-a grant of an earlier session, and never arrived, is assigned again: it is taken where room is free.
+other to be expected: all. Several: what is free goes to the shapes that nodes state, best rank
+first. What the best of those that are not served lacks is held for it while room comes free, so
+that small requests cannot starve a large one, and is asked back from the others: first what they do
+not use, then, from nodes whose own best rank is worse, what their attempts occupy. A node that is
+asked gives at once, by lowering its own grant; what its attempts occupy beyond that is its debt,
+and comes free as they end. An agent that stops grants nothing from then on, whatever its nodes
+still use. What was assigned under a grant of an earlier session, and never arrived, is assigned
+again: it is taken where room is free.
 
 Promises: the sum of what the nodes hold never exceeds the capacity. What a vanished node used stays
 charged until its attempts are over or adopted by another node. A grant is lowered only by the
