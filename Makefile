@@ -18,9 +18,10 @@ GENERATED := 'clients/python/mainspring/*_pb2*.py*' docs/states.md docs/cli.md \
 FINGERPRINTS = git ls-files -co --exclude-standard -- $(GENERATED) | sort -u | xargs -r sha256sum
 
 .PHONY: help setup demo up test check generated regenerate proto lint types tidy sim wf bench clean
+.PHONY: bench-survival
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv and install everything (no-op when nothing changed)
 	@.ci/setup
@@ -74,6 +75,9 @@ wf: setup ## Import and run all the scientific workflows of the data set
 
 bench: setup ## Measure start, latency and throughput on this machine
 	@$(PY) -m loadtest.bench
+
+bench-survival: setup ## Measure failover, takeover and re-adoption by killing nodes and agents
+	@$(PY) -m loadtest.survival
 
 clean: ## Remove the environment, caches and local data
 	@rm -rf .venv proto/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \

@@ -22,6 +22,7 @@ from mainspring.agent.v1.session_pb2_grpc import AgentSessionServiceStub
 
 QUEUE_FRAMES = 1_024
 CONNECT_DEADLINE_S = 10.0
+PROTOCOL_VERSION = 2
 
 
 class Tally:
@@ -72,7 +73,7 @@ class SimulatedAgent:
             agent=self._name,
             incarnation=self._incarnation,
             boot_id="simulated",
-            protocol_version=1,
+            protocol_version=PROTOCOL_VERSION,
             capacity=self._capacity,
             version="simulated",
             session=1,

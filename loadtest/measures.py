@@ -56,10 +56,11 @@ class Api:
         self._runs = RunServiceStub(channel)
         self._node = NodeServiceStub(channel)
 
-    async def apply(self, spec: dag_pb2.DagSpec) -> None:
-        """Applies a definition."""
+    async def apply(self, spec: dag_pb2.DagSpec) -> int:
+        """Applies a definition and returns the shard of its DAG."""
         request = dag_pb2.ApplyDagRequest(spec=spec, request_id=uuid.uuid4().hex)
-        await self._dags.ApplyDag(request, metadata=self._metadata, timeout=60)
+        answer = await self._dags.ApplyDag(request, metadata=self._metadata, timeout=60)
+        return answer.dag.shard
 
     async def trigger(self, dag: str) -> str:
         """Triggers a run and returns its resource name."""

@@ -21,18 +21,18 @@ def chain(dag: str, length: int, argv: tuple[str, ...] = ("true",)) -> pb.DagSpe
     return pb.DagSpec(dag=dag, tasks=tasks)
 
 
-def layers(dag: str, depth: int, width: int) -> pb.DagSpec:
+def layers(dag: str, depth: int, width: int, argv: tuple[str, ...] = ("true",)) -> pb.DagSpec:
     """`depth` layers of `width` tasks; each task waits for two of the layer before."""
     tasks = []
     for level in range(depth):
         for place in range(width):
             near = [place, (place + 1) % width] if level else []
             parents = [f"l{level - 1}-{parent}" for parent in near]
-            tasks.append(no_op(f"l{level}-{place}", parents))
+            tasks.append(no_op(f"l{level}-{place}", parents, argv))
     return pb.DagSpec(dag=dag, tasks=tasks)
 
 
-def fan(dag: str, width: int) -> pb.DagSpec:
+def fan(dag: str, width: int, argv: tuple[str, ...] = ("true",)) -> pb.DagSpec:
     """`width` parallel tasks and a join."""
-    tasks = [no_op(f"t{n:03d}", []) for n in range(width)]
+    tasks = [no_op(f"t{n:03d}", [], argv) for n in range(width)]
     return pb.DagSpec(dag=dag, tasks=[*tasks, no_op("join", [task.task for task in tasks])])
