@@ -1,7 +1,7 @@
-"""A simulated agent: the production AgentCore, with streams and processes of virtual time.
+"""A simulated agent: the production AgentCore behind a shell of virtual time.
 
-Frames pass through the production codecs of both sides. A process takes the time that the seed
-gives it and ends with the status that the seed gives it; the world is told of every spawn and end.
+Actions are performed in their order by the production queue, with the production group commit
+between them and the simulated disk. Frames pass through the production codecs of both sides.
 """
 
 from __future__ import annotations
@@ -9,121 +9,257 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from random import Random
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from mainspring.agent.v1 import session_pb2 as pb
 
 from agent.core import actions, events
 from agent.core.agent import AgentConfig, AgentCore
-from agent.core.entries import Assign
-from agent.core.types import NOTHING, Amount, Now
+from agent.core.entries import Result
+from agent.core.types import NOTHING
+from agent.journal.group import GroupCommit
+from agent.journal.order import InOrder
 from agent.stream import codec
-from tests.sim.network import Link, Network
-from tests.sim.nodes import SimNode
-from tests.sim.virtual import VirtualLoop
+from tests.sim.disk import JournalWiped, OpenJournal
+from tests.sim.network import Link
 
-KILLED = 9
+if TYPE_CHECKING:
+    from tests.sim.hosts import SimHost
+    from tests.sim.supervisors import SimSupervisor
+
+SOCKET_S = 0.0002
 
 
-class Witness(Protocol):
-    """Who is told what agents really do."""
+class DiskThread:
+    """The loop as the group commit sees it: writes take their time, and end with their process."""
 
-    def assigned(self, agent: str, assign: Assign) -> None: ...
-    def spawned(self, agent: str, assign: Assign) -> None: ...
-    def ended(self, attempt_id: bytes, exit_code: int, signal: int) -> None: ...
+    def __init__(self, host: SimHost, journal: OpenJournal) -> None:
+        self._host = host
+        self._journal = journal
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return self._host.loop.call_outside(delay_s, self._if_open, callback)
+
+    def run_in_executor(self, _thread: object, write: Callable[[], int]) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = self._host.loop.create_future()
+        try:
+            count = write()
+        except JournalWiped as error:
+            done.set_exception(error)
+            return done
+        synced = write.__name__ == "sync"
+        random = self._host.random
+        took_s = random.uniform(0.0005, 0.004) if random.random() < 0.98 else 0.3
+        self._host.loop.call_outside(took_s, self._written, done, count if synced else 0)
+        return done
+
+    def _written(self, done: asyncio.Future[None], synced: int) -> None:
+        if self._journal.open:
+            self._journal.synced(synced)
+            done.set_result(None)
+
+    def _if_open(self, callback: Callable[[], None]) -> None:
+        if self._journal.open:
+            callback()
+
+
+class Connection:
+    """Of an agent to a supervisor."""
+
+    def __init__(self) -> None:
+        self.supervisor: SimSupervisor | None = None
 
 
 class SimAgent:
-    """One start of an agent; it never dies here."""
+    """One start of an agent."""
 
-    def __init__(
-        self,
-        name: str,
-        capacity: Amount,
-        nodes: dict[str, SimNode],
-        network: Network,
-        random: Random,
-        witness: Witness,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        self._loop = loop
-        self.name = name
-        self._nodes = nodes
-        self._network = network
-        self._random = random
-        self._witness = witness
-        config = AgentConfig(name, random.randbytes(16), "boot", capacity, tuple(nodes))
-        self._core = AgentCore(config, self._now())
+    def __init__(self, host: SimHost) -> None:
+        self._host = host
+        self._loop = host.loop
+        self.alive = True
+        self.stopped = False
+        now = host.now()
+        journal, state = host.disk.open_journal(host.boot_id, now.wall_us)
+        self.incarnation = state.incarnation
+        for held in state.held.values():
+            if held.result is not None:
+                host.witness.journalled(held.result)
+        self._journal = journal
+        # A journal of virtual time is not a file, and its thread is no thread.
+        thread: Any = DiskThread(host, journal)
+        self._records = GroupCommit(thread, journal, self._go_on, self._broken)  # type: ignore[arg-type]
+        self._order = InOrder(self._records, self._perform)
+        config = AgentConfig(host.name, host.capacity, tuple(host.nodes), state)
+        self.core = AgentCore(config, now)
         self._links: dict[tuple[str, int], Link] = {}
-        self._running: dict[bytes, asyncio.TimerHandle] = {}
         self._events: deque[events.Event] = deque()
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
-        self._performers: dict[type, Callable[..., None]] = {
+        # How many supervisors have answered, and the connection to the last.
+        self._supervisors = 0
+        self._connection = Connection()
+        self._performers: dict[type, Callable[[Any], None]] = {
             actions.OpenSession: self._open,
             actions.CloseSession: self._close,
             actions.Send: self._send,
+            actions.Record: self._recorded,
             actions.Spawn: self._spawn,
-            actions.Kill: self._kill,
+            actions.ExtendLeases: self._ask,
+            actions.Stop: self._ask,
+            actions.Forget: self._ask,
+            actions.EndSupervisor: lambda _: host.end_supervisor(),
+            actions.Adopted: lambda _: None,
             actions.Note: lambda _: None,
-            actions.Refused: lambda _: None,
+            actions.Refused: lambda _: self._exit("refused"),
+            actions.Exit: lambda _: self._exit("exit"),
         }
-        self._feed(events.Tick(NOTHING))
+        self._dial()
+        self.feed(events.Tick(NOTHING))
 
-    def _now(self) -> Now:
-        return Now(self._loop.wall_us, round(self._loop.time() * 1_000))
+    # Its life
 
-    def _feed(self, event: events.Event) -> None:
+    def die(self) -> None:
+        """At once; its streams end."""
+        self.alive = False
+        self._journal.close()
+        self._order.drop()
+        self._host.hang_up()
+        if self._timer is not None:
+            self._timer.cancel()
+        for link in self._links.values():
+            link.break_off()
+        self._links.clear()
+
+    def _exit(self, why: str) -> None:
+        if not self.alive:
+            return
+        self._host.witness.note("agent ends", self._host.host, why)
+        self._host.crash_agent()
+        self._host.loop.call_outside(self._host.random.uniform(0.5, 2.0), self._host.start_agent)
+
+    def _broken(self, error: BaseException) -> None:
+        assert isinstance(error, JournalWiped), error
+        self._exit("its journal was deleted")
+
+    def stop(self) -> None:
+        """SIGSTOP."""
+        self.stopped = True
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        self.stopped = False
+        self._go_on()
+
+    def ask_to_end(self, *, handing_over: bool) -> None:
+        """SIGTERM, or what leaves the tasks to the next start."""
+        self.feed(events.StopRequested(handing_over))
+
+    # Events and actions
+
+    def feed(self, event: events.Event) -> None:
+        """Something happened."""
+        if not self.alive:
+            return
         self._events.append(event)
-        if self._busy:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._busy or self.stopped or not self.alive:
             return
         self._busy = True
-        while self._events:
-            for action in self._core.handle(self._events.popleft(), self._now()):
-                self._performers[type(action)](action)
+        self._order.perform()
+        while self._events and self.alive:
+            event = self._events.popleft()
+            if isinstance(event, events.SupervisorReady):
+                self._supervisors += 1
+            self._order.add(self.core.handle(event, self._host.now()))
+            self._order.perform()
         self._busy = False
-        self._arm()
+        if self.alive:
+            host = self._host
+            host.witness.granted(host.host, self.core.grants.total(), host.capacity)
+            self._arm()
+
+    def _perform(self, action: actions.Action) -> None:
+        if self.alive:
+            self._host.trip(type(action).__name__)
+        if self.alive:
+            self._performers[type(action)](action)
 
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline_ms = self._core.next_deadline()
+        deadline_ms = self.core.next_deadline()
         if deadline_ms is not None:
-            due_s = max(deadline_ms / 1_000, self._loop.time() + 0.001)
-            self._timer = self._loop.call_at(due_s, self._feed, events.Tick(NOTHING))
+            due_ms = max(deadline_ms, self._host.now().mono_ms + 1)
+            self._timer = self._host.later(due_ms, partial(self.feed, events.Tick(NOTHING)))
+
+    def _recorded(self, action: actions.Record) -> None:
+        if isinstance(action.record, Result):
+            self._host.witness.journalled(action.record)
+
+    # The supervisor
+
+    def _dial(self) -> None:
+        self._connection = connection = Connection()
+        self._host.hang_up()
+
+        def hear(event: events.Event) -> None:
+            if self._connection is connection:
+                self.feed(event)
+
+        self._host.dial(connection, hear)
+
+    def supervisor_gone(self, gone: events.SupervisorGone) -> None:
+        """The connection is over: what was under way to it is lost."""
+        self._dial()
+        self.feed(gone)
+
+    def _spawn(self, spawn: actions.Spawn) -> None:
+        if spawn.supervisor == self._supervisors:
+            self._ask(spawn)
+
+    def _ask(self, request: Any) -> None:
+        supervisor = self._connection.supervisor
+        if supervisor is not None:
+            ask = partial(supervisor.ask, self._connection, request)
+            self._loop.call_outside(SOCKET_S, ask)
+
+    # The streams
 
     def _open(self, action: actions.OpenSession) -> None:
-        key = (action.address, action.session)
+        key, host = (action.address, action.session), self._host
 
         def answer() -> None:
-            node = self._nodes.get(action.address)
-            reached = self._network.reaches(self.name, action.address)
-            if node is None or not node.alive or not reached:
-                self._feed(events.NodeLost(*key, "nobody answers"))
+            node = host.nodes.get(action.address)
+            reached = host.network.reaches(host.host, action.address)
+            if not self.alive:
                 return
-            link = self._links[key] = self._network.connect(
-                self.name,
+            if node is None or not node.alive or not reached:
+                self.feed(events.NodeLost(*key, "nobody answers"))
+                return
+            link = self._links[key] = host.network.connect(
+                host.host,
                 action.address,
                 lambda frame: self._receive(key, frame),
                 lambda: self._lost(key),
             )
             node.accept(link)
-            self._feed(events.NodeConnected(*key))
+            self.feed(events.NodeConnected(*key))
 
-        self._loop.call_later(self._network.delay_s(), answer)
+        self._loop.call_outside(host.network.delay_s(), answer)
 
     def _receive(self, key: tuple[str, int], frame: pb.SessionResponse) -> None:
         decoded = codec.decode(frame)
         for assign in decoded.assigns:
-            self._witness.assigned(self.name, assign)
-        self._feed(events.Frame(*key, decoded))
+            self._host.witness.assigned(self._host.host, assign)
+        self.feed(events.Frame(*key, decoded))
 
     def _lost(self, key: tuple[str, int]) -> None:
         if self._links.pop(key, None) is not None:
-            self._feed(events.NodeLost(*key, "the stream broke"))
+            self.feed(events.NodeLost(*key, "the stream broke"))
 
     def _close(self, action: actions.CloseSession) -> None:
         link = self._links.pop((action.address, action.session), None)
@@ -135,33 +271,3 @@ class SimAgent:
         pending = deque(action.entries)
         while link is not None and pending:
             link.send_to_node(codec.encode(pending))
-
-    def _spawn(self, action: actions.Spawn) -> None:
-        assign, random = action.assign, self._random
-        if random.random() < 0.01:
-            text = "the program cannot be started"
-            failed = events.SpawnFailed(assign.attempt_id, text, self._loop.wall_us)
-            self._loop.call_soon(self._feed, failed)
-            return
-        self._witness.spawned(self.name, assign)
-        started = events.ProcessSpawned(assign.attempt_id, self._loop.wall_us)
-        self._loop.call_soon(self._feed, started)
-        lasts_s = random.choice((0.001, 0.01, 0.1, 1.0, 3.0)) * random.uniform(0.5, 1.5)
-        status = 0 if random.random() < 0.9 else 1
-        self._running[assign.attempt_id] = self._loop.call_later(
-            lasts_s, self._exited, assign.attempt_id, status, 0
-        )
-
-    def _exited(self, attempt_id: bytes, status: int, signal: int) -> None:
-        del self._running[attempt_id]
-        self._witness.ended(attempt_id, status, signal)
-        exited = events.ProcessExited(attempt_id, status, signal, self._loop.wall_us)
-        self._feed(exited)
-
-    def _kill(self, action: actions.Kill) -> None:
-        timer = self._running.get(action.attempt_id)
-        if timer is not None:
-            timer.cancel()
-            self._running[action.attempt_id] = self._loop.call_later(
-                0.005, self._exited, action.attempt_id, -1, KILLED
-            )

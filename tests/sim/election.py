@@ -7,6 +7,7 @@ no leader for a while; a paused node may still believe in a key that is gone.
 from __future__ import annotations
 
 from controlplane.coordination.candidacy import LeaderKey, LossReason
+from controlplane.coordination.errors import EtcdUnavailable
 from controlplane.coordination.rendezvous import preferred
 from controlplane.leader.leaderships import Leaderships
 
@@ -64,42 +65,57 @@ class Election:
 
     def __init__(self, node: str, keys: Keys, leaderships: Leaderships) -> None:
         self._node = node
-        self._keys = keys
+        self.keys = keys
         self._lease = keys.new_lease(node)
         self._leaderships = leaderships
         self._mine: dict[int, int] = {}
         self._rest_until: dict[int, float] = {}
         self._now_s = 0.0
+        # Without etcd a node keeps leading, and does not hear that its keys are another's.
+        self.sees_etcd = True
 
     async def verify(self, key: LeaderKey) -> bool:
-        """Whether the key is still this creation of it."""
+        """Whether the key is still this creation of it; raises EtcdUnavailable."""
+        if not self.sees_etcd:
+            raise EtcdUnavailable("UNAVAILABLE", "no member answers")
         return any(
             owner == self._lease and revision == key.create_revision
-            for owner, revision in self._keys.holders.values()
+            for owner, revision in self.keys.holders.values()
         )
 
     async def resign(self, shard: int, *, pause_ms: int | None = None) -> None:
         """Gives a key up."""
         revision = self._mine.pop(shard, None)
-        if revision is not None and self._keys.holders.get(shard) == (self._lease, revision):
-            self._keys.remove(shard, self._now_s)
+        mine = revision is not None and self.keys.holders.get(shard) == (self._lease, revision)
+        if mine and self.sees_etcd:
+            self.keys.remove(shard, self._now_s)
         self._rest_until[shard] = self._now_s + (pause_ms or 1_000) / 1_000
 
     def round(self, now_s: float) -> None:
         """Looks at all keys: what was lost is reported, what is free is won."""
         self._now_s = now_s
-        self._keys.renew(self._lease, now_s)
+        self.keys.renew(self._lease, now_s)
+        holders = self.keys.holders
         for shard, revision in list(self._mine.items()):
-            if self._keys.holders.get(shard) != (self._lease, revision):
+            if (found := holders.get(shard)) != (self._lease, revision):
                 del self._mine[shard]
-                self._leaderships.on_lost(shard, LossReason.KEY_TAKEN)
-        for shard in range(self._keys.shards):
-            if shard not in self._keys.holders and self._may_try(shard, now_s):
-                revision = self._mine[shard] = self._keys.win(shard, self._lease)
-                self._leaderships.on_elected(shard, LeaderKey(f"shard/{shard}", revision))
+                reason = LossReason.KEY_TAKEN if found else LossReason.KEY_GONE
+                self._leaderships.on_lost(shard, reason)
+        for shard in range(self.keys.shards):
+            if not self._may_try(shard, now_s):
+                continue
+            if shard not in holders:
+                self._won(shard, self.keys.win(shard, self._lease))
+            elif shard not in self._mine and holders[shard][0] == self._lease:
+                # Given up while etcd was away: it is still there.
+                self._won(shard, holders[shard][1])
+
+    def _won(self, shard: int, revision: int) -> None:
+        self._mine[shard] = revision
+        self._leaderships.on_elected(shard, LeaderKey(f"shard/{shard}", revision))
 
     def _may_try(self, shard: int, now_s: float) -> bool:
         if now_s < self._rest_until.get(shard, 0.0):
             return False
-        first = preferred(shard, self._keys.nodes) == self._node
-        return first or now_s > self._keys.free_since[shard] + COURTESY_S
+        first = preferred(shard, self.keys.nodes) == self._node
+        return first or now_s > self.keys.free_since[shard] + COURTESY_S

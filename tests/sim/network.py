@@ -2,6 +2,7 @@
 
 A Link is one stream: both directions deliver in order, each frame after a delay drawn from the
 seed. A break loses what is under way; each end hears of it on its own, after a delay of its own.
+A tap sees every frame at its sending, and may have it delayed, or lost with its stream.
 """
 
 from __future__ import annotations
@@ -11,7 +12,12 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from tests.sim.virtual import VirtualLoop
+
 Deliver = Callable[[Any], None]
+# Told a link and a frame. Answers by how many seconds it is late; LOST: its stream breaks.
+Tap = Callable[["Link", Any], float]
+LOST = -1.0
 
 
 class Network:
@@ -22,6 +28,12 @@ class Network:
         self.slow = 1.0
         self.parted: set[tuple[str, str]] = set()
         self.links: list[Link] = []
+        self.taps: list[Tap] = []
+
+    def tapped(self, link: Link, frame: Any) -> float:
+        """What the taps have done to a frame."""
+        verdicts = [tap(link, frame) for tap in self.taps]
+        return LOST if LOST in verdicts else sum(verdicts)
 
     def delay_s(self) -> float:
         """Mostly a fraction of a millisecond, sometimes much more."""
@@ -69,6 +81,9 @@ class Link:
         to_agent: Deliver,
         agent_ended: Callable[[], None],
     ) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self._loop = loop
         self._network = network
         self.agent = agent
         self.node = node
@@ -82,18 +97,22 @@ class Link:
 
     def send_to_node(self, frame: Any) -> None:
         """A frame of the agent."""
-        self._later("node", lambda: self.to_node and self.to_node(frame))
+        self._send("node", frame, lambda: self.to_node and self.to_node(frame))
 
     def send_to_agent(self, frame: Any) -> None:
         """A frame of the node."""
-        self._later("agent", lambda: self._to_agent(frame))
+        self._send("agent", frame, lambda: self._to_agent(frame))
 
-    def _later(self, end: str, deliver: Callable[[], object]) -> None:
-        loop = asyncio.get_running_loop()
+    def _send(self, end: str, frame: Any, deliver: Callable[[], object]) -> None:
+        late_s = self._network.tapped(self, frame) if self.open else 0.0
+        if late_s == LOST:
+            self.break_off()
+            return
+        now_s = self._loop.time()
         # Strictly later than the frame before: timers of one moment have no order among them.
-        due_s = max(self._last_s[end] + 1e-6, loop.time() + self._network.delay_s())
+        due_s = max(self._last_s[end] + 1e-6, now_s + self._network.delay_s() + late_s)
         self._last_s[end] = due_s
-        loop.call_at(due_s, self._arrive, deliver)
+        self._loop.call_outside(due_s - now_s, self._arrive, deliver)
 
     def _arrive(self, deliver: Callable[[], object]) -> None:
         if not self.open:
@@ -115,7 +134,6 @@ class Link:
         if not self.open:
             return
         self.open = False
-        loop = asyncio.get_running_loop()
-        loop.call_later(self._network.delay_s(), self._agent_ended)
+        self._loop.call_outside(self._network.delay_s(), self._agent_ended)
         if self.node_ended is not None:
-            loop.call_later(self._network.delay_s(), self.node_ended)
+            self._loop.call_outside(self._network.delay_s(), self.node_ended)

@@ -2,13 +2,14 @@
 
 A crash stops everything between two steps of the event loop: what was not sent is lost, and what
 the dying code still does reaches nobody. A node that does not see etcd loses its keys and goes on
-in the name of epochs that may be over.
+in the name of epochs that may be over. One that is stopped and resumed goes on in the middle of
+what it did, however long ago that was.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import Any
 
@@ -27,9 +28,12 @@ from controlplane.store.ports import ShardStore
 from controlplane.telemetry.stats import Stats
 from tests.sim.election import ROUND_S, Election, Keys
 from tests.sim.network import Link
-from tests.sim.virtual import VirtualLoop, pass_time
+from tests.sim.virtual import Stoppable, VirtualLoop, pass_time
 
-HEARTBEAT_MS = 1_000
+# Short, as all tests of survival have them; clocks are apart by what the drift allows, not more.
+TIMES = LeaderTimes(
+    heartbeat_ms=1_000, attempt_lease_ms=6_000, lease_grace_ms=2_000, lease_drift_ms=120
+)
 
 
 class VirtualClock:
@@ -81,60 +85,104 @@ class NoMembers:
 class SimNode:
     """One start of a node; a restart is another SimNode of the same name."""
 
-    def __init__(self, name: str, store: ShardStore, keys: Keys, random: Random) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: ShardStore,
+        keys: Keys,
+        random: Random,
+        peers: Iterable[str] = (),
+    ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
+        self._loop = loop
         self.name = name
         self.alive = True
-        # Without etcd a node keeps leading, and does not hear that its keys are another's.
-        self.sees_etcd = True
+        self._process = Stoppable()
         self._clock = VirtualClock(loop)
-        self._fleet = Fleet()
         self.stats = Stats()
+        self._fleet = Fleet()
+        self.leaderships = Leaderships()
+        self.election = Election(name, keys, self.leaderships)
+        self._streams: set[asyncio.Task[None]] = set()
+        # What came for a stopped process, and waits in its sockets.
+        self._arrived: list[Callable[[], None]] = []
+        self._process.run(self._begin, store, random, peers)
+
+    def _begin(self, store: ShardStore, random: Random, peers: Iterable[str]) -> None:
         self.hub = SessionHub(
-            name,
+            self.name,
             self._fleet,
             Roster(NoRows()),
             self._clock,
             self.stats,
-            heartbeat_ms=HEARTBEAT_MS,
+            heartbeat_ms=TIMES.heartbeat_ms,
+            attempt_lease_ms=TIMES.attempt_lease_ms,
         )
-        self.leaderships = Leaderships()
-        self._election = Election(name, keys, self.leaderships)
-        self._around = Surroundings(
-            name,
-            name,
+        self.hub.set_peers(peers)
+        self.around = Surroundings(
+            self.name,
+            self.name,
             store,
-            self._election,
+            self.election,
             self._fleet,
             self.hub,
             self._clock,
             SeededEntropy(random),
             self.stats,
-            LeaderTimes(),
+            TIMES,
         )
         self._tasks = [
-            loop.create_task(self.hub.run()),
-            loop.create_task(self.leaderships.run(self._around, NoMembers())),
-            loop.create_task(self._elect(loop)),
+            self._loop.create_task(self.hub.run()),
+            self._loop.create_task(self.leaderships.run(self.around, NoMembers())),
+            self._loop.create_task(self._elect()),
         ]
-        self._streams: set[asyncio.Task[None]] = set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still."""
+        return self._process.stopped
 
     def crash(self) -> None:
         """Dies at once."""
         self.alive = False
+        self._arrived.clear()
+        if self.stopped:
+            self._process.go_on()
         for task in (*self._tasks, *self._streams):
             task.cancel()
 
-    async def _elect(self, loop: VirtualLoop) -> None:
+    def stop(self) -> None:
+        """As SIGSTOP does."""
+        self._process.stop()
+
+    def go_on(self) -> None:
+        """As SIGCONT does."""
+        if not self.stopped:
+            return
+        self._process.go_on()
+        arrived, self._arrived = self._arrived, []
+        for take in arrived:
+            self._handle(take)
+
+    def _handle(self, take: Callable[[], None]) -> None:
+        """Something comes from outside."""
+        if not self.alive:
+            return
+        if self.stopped:
+            self._arrived.append(take)
+        else:
+            self._process.run(take)
+
+    async def _elect(self) -> None:
         while self.alive:
-            if self.sees_etcd:
-                self._election.round(loop.time())
+            if self.election.sees_etcd:
+                self.election.round(self._loop.time())
             await pass_time(ROUND_S)
 
     def accept(self, link: Link) -> None:
         """An agent opened a stream: its first frame is awaited."""
-        link.to_node = lambda frame: self._first(link, frame)
+        link.to_node = lambda frame: self._handle(lambda: self._first(link, frame))
 
     def _first(self, link: Link, frame: pb.SessionRequest) -> None:
         try:
@@ -143,8 +191,8 @@ class SimNode:
             refusal = pb.Refusal(reason=refused.reason, message=str(refused))
             link.send_to_agent(pb.SessionResponse(refusal=refusal))
             return
-        link.to_node = lambda later: self.hub.receive(session, later) if self.alive else None
-        link.node_ended = lambda: self.hub.close(session, "broken") if self.alive else None
+        link.to_node = lambda later: self._handle(lambda: self.hub.receive(session, later))
+        link.node_ended = lambda: self._handle(lambda: self.hub.close(session, "broken"))
 
         async def write() -> None:
             while (ready := await session.outbox.take()) is not None and self.alive:
@@ -152,6 +200,6 @@ class SimNode:
             if self.alive:
                 link.break_off()
 
-        task = asyncio.get_running_loop().create_task(write())
+        task = self._loop.create_task(write())
         self._streams.add(task)
         task.add_done_callback(self._streams.discard)

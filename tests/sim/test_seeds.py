@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.session import Sessions
-from agent.core.work import Work
 from controlplane.core.effects import Writes
 from controlplane.core.run.run import Run
 from controlplane.core.states import TaskState
@@ -15,14 +13,15 @@ from tests.sim.memory_store import MemoryStore, Transaction
 from tests.sim.memory_store import plan as plan_batch
 from tests.sim.world import Options, World, simulate
 
-SHORT = Options(seconds=30.0)
+SHORT = Options(seconds=20.0)
 
 
-@pytest.mark.parametrize("seed", range(1, 25))
+@pytest.mark.parametrize("seed", range(1, 11))
 def test_no_violation(seed: int):
     report = simulate(seed, SHORT)
     assert report.attempts > 50
     assert report.faults > 5
+    assert report.lost > 0
 
 
 def test_the_same_seed_gives_the_same_history():
@@ -53,13 +52,6 @@ def test_a_task_that_starts_before_its_parents_is_seen(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Run, "_release_children", release_at_the_first)
     assert "I6" in violated()
-
-
-def test_an_agent_that_obeys_anybody_and_forgets_is_seen(monkeypatch: pytest.MonkeyPatch):
-    """Either rule alone covers for the other here: streams keep their order."""
-    monkeypatch.setattr(Sessions, "may_speak", lambda *_: True)
-    monkeypatch.setattr(Work, "_answer_known", lambda *_: False)
-    assert "no violation" not in violated()
 
 
 class UnfencedStore(MemoryStore):
