@@ -88,9 +88,13 @@ class Outcomes:
         self._runs.advance(run)
 
     def rejected(self, event: Rejected) -> None:
-        """The agent refused an attempt: another one with the same number takes its place."""
+        """The agent refused an attempt: another one with the same number takes its place.
+
+        What it said before its inventory is about an assignment of a leader before. Another one may
+        have sent the same attempt again since, and it may run: the inventory tells.
+        """
         attempt = self._book.attempts.get(event.attempt_id)
-        if attempt is None:
+        if attempt is None or not self._admission.adopted(event.agent, attempt.incarnation):
             return
         refusal = self._told_here(attempt, AttemptState.REJECTED, event.message)
         if not attempt.started_us:

@@ -239,10 +239,14 @@ class SessionHub:
             session.beat_came(frame.heartbeat.beat, session.heard_ms)
             session.outbox.answer_beat(frame.heartbeat.beat)
         try:
+            # A refusal that shares a frame with an inventory may have been said before it; nothing
+            # that the inventory makes its shard send can have been refused yet.
+            if frame.rejected:
+                self._take_entries(session, rejected=frame.rejected)
             for inventory in frame.inventories:
                 self._take_inventory(session, inventory)
-            if frame.started or frame.results or frame.rejected:
-                self._take_entries(session, frame)
+            if frame.started or frame.results:
+                self._take_entries(session, frame.started, frame.results)
             if frame.HasField("grant"):
                 self._take_grant(session, frame.grant)
             if frame.HasField("recall"):
@@ -271,16 +275,22 @@ class SessionHub:
             received_us = self._clock.ticks_us() if event.finished else 0
             self._deliver(led, session, [event], received_us)
 
-    def _take_entries(self, session: Session, frame: pb.SessionRequest) -> None:
+    def _take_entries(
+        self,
+        session: Session,
+        started: Sequence[pb.Started] = (),
+        results: Sequence[pb.Result] = (),
+        rejected: Sequence[pb.Rejected] = (),
+    ) -> None:
         agent = session.agent
         events: dict[int, list[Event]] = {}
-        for start in frame.started:
+        for start in started:
             events.setdefault(start.shard, []).append(agents.started(agent, start))
-        for result in frame.results:
+        for result in results:
             events.setdefault(result.shard, []).append(agents.finished(agent, result))
-        for refusal in frame.rejected:
+        for refusal in rejected:
             events.setdefault(refusal.shard, []).append(agents.rejected(agent, refusal))
-        received_us = self._clock.ticks_us() if frame.results else 0
+        received_us = self._clock.ticks_us() if results else 0
         for shard, mine in events.items():
             led = self._led.get(shard)
             if led is not None:

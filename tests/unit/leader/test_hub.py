@@ -208,12 +208,21 @@ async def test_entries_become_events_of_their_shard():
         accepted=[pb.Accepted(attempt_id=ATTEMPT)],
         started=[pb.Started(attempt_id=ATTEMPT, started_at_us=4)],
         results=[result, foreign],
-        rejected=[pb.Rejected(attempt_id=ATTEMPT, reason=pb.REJECT_REASON_STOPPING)],
     )
     [delivery] = desk.mailbox.take(10)
-    assert [type(event) for event in delivery.events] == [Started, Finished, Rejected]
+    assert [type(event) for event in delivery.events] == [Started, Finished]
     assert delivery.source is session
     assert delivery.received_us > 0
+
+
+@virtual
+async def test_a_refusal_comes_before_an_inventory_of_the_same_frame():
+    """It was said to a leader before: the inventory must have the last word."""
+    desk = Desk()
+    session = await desk.open()
+    refused = pb.Rejected(attempt_id=ATTEMPT, reason=pb.REJECT_REASON_CAPACITY)
+    desk.receive(session, rejected=[refused], inventories=[pb.Inventory(epoch=7)])
+    assert [type(event) for event in desk.arrived()] == [Rejected, Inventory]
 
 
 @virtual

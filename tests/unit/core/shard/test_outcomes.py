@@ -118,6 +118,29 @@ def test_the_refusal_of_an_attempt_that_is_not_live_changes_nothing():
     assert not bench.step(Rejected("ant", b"?" * 16, "full")).writes
 
 
+def test_a_refusal_of_a_first_send_that_comes_after_the_second_was_accepted_changes_nothing():
+    """Refused under one leader, sent again and accepted under the next, which failed as well."""
+    bench = running()
+    agent, attempt_id = bench.holder("a")
+    bench.recover()
+    bench.agent("bee")
+    bench.connect(agent)
+    assert not bench.step(Rejected(agent, attempt_id, "beyond the grant")).writes
+    bench.inventory(agent, live={attempt_id: bench.now.wall_us})
+    assert bench.holder("a") == (agent, attempt_id)
+    assert bench.tasks() == {"a": "RUNNING"}
+
+
+def test_a_refusal_before_the_inventory_has_the_attempt_sent_again():
+    bench = running()
+    agent, attempt_id = bench.holder("a")
+    bench.recover()
+    bench.connect(agent)
+    bench.step(Rejected(agent, attempt_id, "beyond the grant"))
+    bench.inventory(agent, live={})
+    assert [message.attempt_id for message in bench.of(AssignMessage)] == [attempt_id]
+
+
 def test_a_refusal_after_a_start_counts_as_a_failed_try():
     bench = running(retry=retries(2))
     bench.started("a")
