@@ -27,7 +27,7 @@ def test_every_run_ends_when_its_attempts_end(version, story, size):
     book = player.bench.shard._book
     assert all(row.state.final for row in player.bench.store.runs.values())
     assert {row.kind for row in player.bench.store.waits.values()} <= {WaitKind.MARK}
-    assert len(book.late) == 0
+    assert all(kept.run is None for kept in book.late._of.values())
     assert not book.attempts
     assert all(head.active == 0 for head in book.dags.values())
     assert all((room.used_cpu, room.used_memory) == (0, 0) for room in player.bench.fleet.rooms())
