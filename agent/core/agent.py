@@ -170,8 +170,10 @@ class AgentCore:
         if link.state is LinkState.OPENING:
             rival = self.sessions.of_node(welcome.node)
             if rival is not None:
-                self._give_up(rival, f"{link.address} reaches the same node", turn)
-                self.sessions.rest(rival, welcome.node)
+                reason = f"{link.address} reaches the same node"
+                turn.act(Note(f"session closed: {reason}", rival.address))
+                self._forget(rival, turn)
+                self.sessions.give_way(rival, reason, turn)
             self.grants.connect(welcome.node)
         self.work.adopt(link, self.sessions.welcome(link, welcome, turn), turn)
 

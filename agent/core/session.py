@@ -180,14 +180,16 @@ class Sessions:
     def heard(self, link: Link, mono_ms: int) -> None:
         link.heard_ms = mono_ms
 
-    def rest(self, link: Link, node: str) -> None:
-        """Leaves an address alone for as long as another one reaches its node.
+    def give_way(self, link: Link, reason: str, turn: Turn) -> None:
+        """Closes the stream of an address because another one reaches its node, and leaves it alone
+        for as long, like those that were left alone before.
 
-        The node keeps the newest session of an agent: two addresses would push each other out for
+        The node keeps the newest session of an agent: its addresses would push each other out for
         ever.
         """
+        turn.act(CloseSession(link.address, link.number, reason))
+        self._leave(link)
         link.state = LinkState.ALIAS
-        link.node = node
 
     def welcome(self, link: Link, welcome: Welcome, turn: Turn) -> list[int]:
         """Takes a Welcome in; returns the shards that the node leads newly."""
@@ -204,8 +206,7 @@ class Sessions:
     def lost(self, link: Link, turn: Turn) -> None:
         """The stream of a link is gone: what it led has no leader here until the next Welcome."""
         if link.state is LinkState.WELCOMED:
-            del self._nodes[link.node]
-            self._forget_claims(link)
+            self._leave(link)
             self._wake_aliases(link.node, turn)
         link.state = LinkState.IDLE
         link.due_ms = turn.now.mono_ms + _backoff_ms(link)
@@ -277,6 +278,11 @@ class Sessions:
             if before.get(claim.shard) != claim.epoch:
                 newly.append(claim.shard)
         return newly
+
+    def _leave(self, link: Link) -> None:
+        """A node is not reached through this link any more."""
+        del self._nodes[link.node]
+        self._forget_claims(link)
 
     def _forget_claims(self, link: Link) -> None:
         for shard in link.leads:

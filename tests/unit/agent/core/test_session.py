@@ -242,6 +242,22 @@ def test_two_addresses_of_one_node_do_not_push_each_other_out():
     assert [address for address, _ in driver.opened()] == ["localhost:1", "127.0.0.1:1"]
 
 
+def test_three_addresses_of_one_node_come_to_rest():
+    driver = Driver(("localhost:1", "127.0.0.1:1", "h:1"))
+    driver.tick()
+    streams = driver.opened()
+    for stream in streams:
+        driver.welcome(stream, "n1", leadership(0))
+    assert [link.address for link in driver.core.sessions.welcomed()] == ["h:1"]
+    for _ in range(10):
+        driver.tick(1_000)
+        assert driver.opened() == []
+        driver.frame(streams[-1])
+    driver.handle(events.NodeLost(*streams[-1], "gone"))
+    driver.tick(200)
+    assert len(driver.opened()) == 3
+
+
 def test_an_alias_rests_while_other_nodes_come_and_go():
     driver = Driver(("localhost:1", "h:2"))
     driver.tick()
