@@ -27,7 +27,7 @@ import structlog
 
 from controlplane.codec.errors import CodecError
 from controlplane.core.effects import Effects, Writes
-from controlplane.core.events import AgentGone, Event, Inventory
+from controlplane.core.events import AgentGone, Event, Finished, Inventory
 from controlplane.core.shard.queue import Want
 from controlplane.core.time.deadlines import Now
 from controlplane.core.types import DagKey, DagVersion
@@ -226,10 +226,12 @@ class LeaderLoop:
             if source is not None and not source.live:
                 continue
             events += delivery.events
-            if source is not None and isinstance(delivery.events[0], Inventory):
-                self._sessions[delivery.events[0].agent] = source
-            elif isinstance(delivery.events[0], AgentGone):
-                self._forget_session(delivery.events[0].agent)
+            first = delivery.events[0]
+            # An end may come before its inventory: out of it, when turns are careful.
+            if source is not None and isinstance(first, Inventory | Finished):
+                self._sessions[first.agent] = source
+            elif isinstance(first, AgentGone):
+                self._forget_session(first.agent)
         return without(events, self._aside) if self._aside else events
 
     def _forget_session(self, agent: str) -> None:

@@ -288,6 +288,18 @@ async def test_a_careful_loop_takes_one_source_at_a_time_until_all_suspects_pass
 
 
 @virtual
+async def test_a_careful_loop_acknowledges_the_ends_inside_an_inventory():
+    """They are taken before the rest of it; the agent does not say them again in its session."""
+    session = Session()
+    async with Shell(caution=careful(ended(1))) as shell:
+        shell.mailbox.put(Delivery((inventory(ended(1)),), session))
+        await shell.journal.until(lambda: shell.journal.said)
+    [said] = shell.journal.said
+    assert shell.journal.acknowledged == [ended(1).attempt_id]
+    assert said[2] == {"a": session}
+
+
+@virtual
 async def test_a_careful_loop_that_fails_names_the_one_that_fails_alone():
     async with Shell(caution=careful(ended(1), ended(2))) as shell:
         shell.core.poison.add(attempt(2))
