@@ -11,7 +11,7 @@ from controlplane.coordination.errors import EtcdUnavailable
 from controlplane.coordination.rendezvous import preferred
 from controlplane.leader.leaderships import Leaderships
 
-LEASE_TTL_S = 5.0
+LEASE_TTL_S = 3.0
 ROUND_S = 0.25
 # Others leave the preferred node this long to take a free key.
 COURTESY_S = 0.5

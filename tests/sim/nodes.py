@@ -26,13 +26,17 @@ from controlplane.leader.sessions.session import Refused
 from controlplane.leader.times import LeaderTimes
 from controlplane.store.ports import ShardStore
 from controlplane.telemetry.stats import Stats
-from tests.sim.election import ROUND_S, Election, Keys
+from tests.sim.election import LEASE_TTL_S, ROUND_S, Election, Keys
 from tests.sim.network import Link
 from tests.sim.virtual import Stoppable, VirtualLoop, pass_time
 
-# Short, as all tests of survival have them; clocks are apart by what the drift allows, not more.
-TIMES = LeaderTimes(
-    heartbeat_ms=1_000, attempt_lease_ms=6_000, lease_grace_ms=2_000, lease_drift_ms=120
+# Short, as all tests of survival have them: a failover fits into an attempt lease.
+TIMES = LeaderTimes.of_leader_lease(
+    round(LEASE_TTL_S * 1_000),
+    heartbeat_ms=1_000,
+    attempt_lease_ms=6_000,
+    lease_grace_ms=2_000,
+    lease_drift_ms=120,
 )
 
 

@@ -18,13 +18,14 @@ KILL_S = 0.002
 
 class Plan(NamedTuple):
     """What a process does: it ends by itself after `lasts_s` with `code`; so long after SIGTERM, if
-    at all, with `term_code` (-1: of the signal).
+    at all, with `term_code` (-1: of the signal). `starts` False: there is no such program.
     """
 
     lasts_s: float
     code: int = 0
     term_s: float | None = 0.003
     term_code: int = -1
+    starts: bool = True
 
 
 def random_plan(random: Random) -> Plan:
@@ -35,7 +36,7 @@ def random_plan(random: Random) -> Plan:
     code = 0 if random.random() < 0.9 else random.randint(1, 3)
     term_s = None if random.random() < 0.2 else random.choice((0.001, 0.05, 0.4))
     term_code = random.choice((-1, -1, -1, 0, 1))
-    return Plan(lasts_s, code, term_s, term_code)
+    return Plan(lasts_s, code, term_s, term_code, starts=random.random() >= 0.01)
 
 
 class SimProcess:

@@ -227,7 +227,7 @@ class Story(Cluster):
             trap(point, host)
 
     async def store_fault(self, point: Point, shard: int, node: str) -> None:
-        if any([trap(point, node) for trap in self._store_traps]):
+        if any(trap(point, node) for trap in self._store_traps):
             raise ConnectionLost
 
     def _tap(self, link: Link, frame: Any) -> float:

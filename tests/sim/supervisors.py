@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from random import Random
 from typing import Protocol
 
 from agent.core import actions, events
@@ -31,7 +30,6 @@ class Host(Protocol):
     """Where a supervisor runs."""
 
     disk: SimDisk
-    random: Random
     boot: int
 
     def now(self) -> Now: ...
@@ -152,14 +150,15 @@ class SimSupervisor:
         host.trip("claimed", attempt_id)
         if not self.alive:
             return
-        if host.random.random() < 0.01:
+        plan = host.plan(assign)
+        if not plan.starts:
             text = "the program cannot be started"
             self._failed(attempt_id, events.SpawnFailed(attempt_id, text, now.wall_us))
             return
         limits = Deadlines(attempt_id.hex(), assign.shard, request.lease_until_ms, spec.overtime_ms)
         limits.began(now.mono_ms, spec.timeout_ms, spec.grace_ms)
         self._deadlines[attempt_id] = limits
-        self.processes[attempt_id] = SimProcess(assign, host.plan(assign), self._gone)
+        self.processes[attempt_id] = SimProcess(assign, plan, self._gone)
         host.spawned(assign)
         host.trip("spawned", attempt_id)
         if self.alive:
