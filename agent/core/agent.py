@@ -244,6 +244,8 @@ class AgentCore:
             self.grants.disconnect(link.node)
 
     def _refused(self, address: str, reason: RefusalReason, message: str, turn: Turn) -> None:
-        """A refusal ends an agent that holds nothing; one that does tries again later."""
-        if not len(self.work.attempts) and not self.sessions.welcomed():
+        """A refusal ends an agent that holds nothing and waits for no other answer; one that does
+        tries again later. The other session may be the newer one that this one was refused for.
+        """
+        if not len(self.work.attempts) and not self.sessions.any_open():
             turn.end(EndSupervisor(), Refused(address, reason, message))

@@ -173,6 +173,10 @@ class Sessions:
     def welcomed(self) -> list[Link]:
         return list(self._nodes.values())
 
+    def any_open(self) -> bool:
+        """Whether a stream is up, or is being opened."""
+        return any(link.open for link in self._links.values())
+
     def may_speak(self, link: Link, shard: int, epoch: int) -> bool:
         """Whether a message of this session, for this shard and epoch, is to be obeyed."""
         return link.leads.get(shard) == epoch and self._leaders.get(shard) is link

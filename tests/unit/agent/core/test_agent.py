@@ -43,6 +43,18 @@ def test_a_denied_credential_ends_an_agent_that_holds_nothing():
     assert driver.did(Refused) == [Refused("h:1", RefusalReason.DENIED, "unknown token")]
 
 
+def test_a_refusal_does_not_end_an_agent_that_waits_for_another_answer():
+    """Of two addresses of one node the older session may be refused before the newer is welcome."""
+    driver = Driver(("localhost:1", "127.0.0.1:1"))
+    driver.tick()
+    older, newer = driver.opened()
+    refusal = entries.Refusal(RefusalReason.BAD_HELLO, "a newer session of the agent is open")
+    driver.frame(older, refusal=refusal)
+    assert driver.did(Refused) == []
+    driver.frame(newer, refusal=refusal)
+    assert [refused.address for refused in driver.did(Refused)] == ["127.0.0.1:1"]
+
+
 def test_a_refusal_by_one_node_of_several_is_tried_again_later():
     driver = Driver(("h:1", "h:2"))
     driver.tick()
