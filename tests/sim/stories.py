@@ -13,14 +13,14 @@ from typing import Any
 from mainspring.v1 import dag_pb2 as pb
 
 from agent.core.entries import Assign
-from controlplane.core.states import AttemptState, RunState
-from tests.sim.cluster import Cluster
+from controlplane.core.states import RunState
 from tests.sim.hosts import SimHost
 from tests.sim.memory_store import ConnectionLost, Point
 from tests.sim.network import LOST, Link
 from tests.sim.nodes import TIMES, SimNode
 from tests.sim.processes import Plan
 from tests.sim.virtual import pass_time
+from tests.sim.watched import Watched, carries
 from tests.sim.world import in_silence
 
 LEASE_S = TIMES.attempt_lease_ms / 1_000
@@ -28,16 +28,12 @@ LOOK_S = 0.05
 DAG = "story"
 
 
-class Story(Cluster):
+class Story(Watched):
     """A cluster in which nothing happens by chance but delays."""
 
-    def __init__(self, nodes: int, agents: int, seed: int) -> None:
-        super().__init__(seed, nodes=nodes, shards=1)
+    def __init__(self, nodes: int, agents: int, shards: int, seed: int) -> None:
+        super().__init__(seed, nodes=nodes, shards=shards)
         self.plans: dict[str, list[Plan]] = {}
-        # Agent and id of every spawn, by task.
-        self.spawns: dict[str, list[tuple[str, bytes]]] = {}
-        self.alive: dict[bytes, Assign] = {}
-        self.frames: list[tuple[str, str, Any]] = []
         self._traps: list[Callable[[str, SimHost], None]] = []
         self._store_traps: list[Callable[[Point, str], bool]] = []
         self.network.taps.append(self._tap)
@@ -155,72 +151,11 @@ class Story(Cluster):
             for (table, _), row in transaction.changes.items()
         )
 
-    # What is seen of it
-
-    def up(self) -> list[SimHost]:
-        """The hosts whose agents are there."""
-        return [host for host in self.hosts.values() if host.agent is not None]
-
-    @property
-    def host(self) -> SimHost:
-        """The first one."""
-        return self.hosts["agent-0"]
-
-    @property
-    def leader(self) -> SimNode:
-        """The node that has taken the shard over last."""
-        return self.nodes[self.database.shards[0].node]
-
-    @property
-    def epoch(self) -> int:
-        """Of the shard."""
-        return self.database.shards[0].epoch
-
-    @property
-    def states(self) -> list[AttemptState]:
-        """How the attempts ended, in the order in which it was recorded."""
-        return [AttemptState(row["state"]) for row in self.database.tables["attempt"].values()]
-
-    @property
-    def messages(self) -> list[str]:
-        """What was recorded with the ends of attempts."""
-        return [row["message"] for row in self.database.tables["attempt"].values()]
-
-    @property
-    def late(self) -> list[tuple[AttemptState, bool]]:
-        """Late results: their states, and whether they were adopted."""
-        rows = self.database.tables["attempt_late"].values()
-        return [(AttemptState(row["state"]), row["adopted"]) for row in rows]
-
-    @property
-    def ids(self) -> list[bytes]:
-        """Of the processes that were spawned."""
-        return [attempt_id for _, attempt_id in self.spawns.get("t", ())]
-
-    @property
-    def places(self) -> list[str]:
-        """Where they were."""
-        return [agent for agent, _ in self.spawns.get("t", ())]
-
-    def count(self, entries: str, sender: str = "") -> int:
-        """How many entries of a kind were sent, by somebody or by anybody."""
-        sent = [frame for end, _, frame in self.frames if not sender or end == sender]
-        return sum(carries(frame, entries) for frame in sent)
-
     # The hooks of the cluster
 
     def plan(self, assign: Assign) -> Plan:
         plans = self.plans[assign.task]
         return plans.pop(0) if len(plans) > 1 else plans[0]
-
-    def spawned(self, agent: str, assign: Assign) -> None:
-        self.spawns.setdefault(assign.task, []).append((agent, assign.attempt_id))
-        self.alive[assign.attempt_id] = assign
-        super().spawned(agent, assign)
-
-    def ended(self, attempt_id: bytes, exit_code: int, signal: int) -> None:
-        del self.alive[attempt_id]
-        super().ended(attempt_id, exit_code, signal)
 
     def trip(self, point: str, host: SimHost, attempt_id: bytes) -> None:
         for trap in self._traps:
@@ -231,9 +166,7 @@ class Story(Cluster):
             raise ConnectionLost
 
     def _tap(self, link: Link, frame: Any) -> float:
-        to_node = type(frame).__name__ == "SessionRequest"
-        ends = (link.agent, link.node) if to_node else (link.node, link.agent)
-        self.frames.append((*ends, frame))
+        self.saw(link, frame)
         verdicts = [tap(link, frame) for tap in self._taps]
         return LOST if LOST in verdicts else sum(verdicts)
 
@@ -254,20 +187,17 @@ class Story(Cluster):
             self.check_end()
 
 
-def carries(frame: Any, entries: str) -> int:
-    """How many entries of a kind are in a frame."""
-    found = getattr(frame, entries, None)
-    if found is None:
-        return 0
-    return len(found) if hasattr(found, "__len__") else int(frame.HasField(entries))
-
-
 def tell(
-    script: Callable[[Story], Awaitable[None]], *, nodes: int = 2, agents: int = 1, seed: int = 1
+    script: Callable[[Story], Awaitable[None]],
+    *,
+    nodes: int = 2,
+    agents: int = 1,
+    shards: int = 1,
+    seed: int = 1,
 ) -> None:
     """Tells a story; raises AssertionError if it goes otherwise."""
 
     async def main() -> None:
-        await Story(nodes, agents, seed).tell(script)
+        await Story(nodes, agents, shards, seed).tell(script)
 
     in_silence(main)
