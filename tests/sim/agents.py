@@ -197,8 +197,9 @@ class SimAgent:
             self._timer = self._host.later(due_ms, partial(self.feed, events.Tick(NOTHING)))
 
     def _recorded(self, action: actions.Record) -> None:
-        if isinstance(action.record, Result):
-            self._host.witness.journalled(action.record)
+        record = action.record
+        if isinstance(record, Result) and self._journal.has_durably(record):
+            self._host.witness.journalled(record)
 
     # The supervisor
 

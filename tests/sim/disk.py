@@ -126,6 +126,11 @@ class OpenJournal:
         if self.open:
             self._file.synced = max(self._file.synced, count)
 
+    def has_durably(self, record: Record) -> bool:
+        """Whether a record survives a crash of the host; only the latest ones are looked at."""
+        durable = self._file.records[: self._file.synced]
+        return encode_record(record) in durable[-200:]
+
     def close(self) -> None:
         """Its process is gone."""
         self.open = False

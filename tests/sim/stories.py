@@ -44,9 +44,9 @@ class Story(Watched):
 
     # What is done in it
 
-    def has(self, task: str = "t", *plans: Plan, **fields: Any) -> None:
+    def has(self, task: str, *plans: Plan, dag: str = DAG, **fields: Any) -> None:
         """Applies a DAG of one task; its attempts do as planned, the last plan for all later."""
-        spec = pb.DagSpec(dag=DAG)
+        spec = pb.DagSpec(dag=dag)
         item = spec.tasks.add(task=task, process=pb.ProcessSpec(argv=["work"]))
         item.resources.cpu = 1.0
         if (limit_s := fields.pop("disconnect_limit_s", None)) is not None:
