@@ -87,6 +87,12 @@ class SimHost:
         wait_s = (mono_ms - self.now().mono_ms) / 1_000 / self._rate
         return self.loop.call_outside(max(0.0, wait_s), function)
 
+    def drifts(self, rate: float) -> None:
+        """Its clock since the boot goes at another rate from now on."""
+        self._first_ms = self.now().mono_ms
+        self._booted_s = self.loop.time()
+        self._rate = rate
+
     @property
     def boot_id(self) -> str:
         """Of this boot."""

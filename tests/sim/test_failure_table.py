@@ -497,6 +497,25 @@ def test_agent_partitioned_with_a_task_that_runs_on(promise: int, together: bool
     tell(script, agents=2)
 
 
+@pytest.mark.parametrize("rate", [0.991, 1.009])
+def test_clocks_drift_apart_in_a_long_overtime(rate: float):
+    """The longer a task may run on, the further apart are the clocks that end it and wait for it:
+    by as much as between two lease-long times one after the other.
+    """
+
+    async def script(story: Story) -> None:
+        for host in story.hosts.values():
+            host.drifts(rate)
+        promise = {"on_disconnect": pb.ON_DISCONNECT_CONTINUE, "disconnect_limit_s": 600.0}
+        await story.starts(Plan(10_000.0), SHORT, **promise)
+        await story.runs()
+        story.cuts_off(story.hosts[story.places[0]])
+        await story.until(lambda: len(story.ids) == 2, within_s=650.0)
+        await lost_once(story)
+
+    tell(script, agents=2)
+
+
 def test_two_connections_of_one_agent():
     """The node has not noticed that the first one is gone: the newest counts."""
 

@@ -3,8 +3,9 @@
 Source: the assignment protocol. An agent lets an attempt run until (the moment when it sent the
 heartbeat that was answered last) + lease, on its own clock. The leader answered later than that
 moment, so its own wait counts from the answer: lease + grace (for the kill) + drift (of the two
-clocks). After a takeover the old leader may have answered until its authority ended, hence that is
-added. Does not know agents or attempts.
+clocks). An attempt that may run on after its lease is waited for so much longer, and the clocks
+come apart further meanwhile, in proportion. After a takeover the old leader may have answered until
+its authority ended, hence that is added. Does not know agents or attempts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from controlplane.core.types import OnDisconnect, TaskDef
 @dataclass(frozen=True, slots=True)
 class LeaseTimes:
     """Milliseconds. `grace_ms`: within it an agent's supervisor has killed what it must;
-    `authority_ms`: how long a leader may speak after sending its last fence.
+    `drift_ms`: how far two clocks come apart in one lease, at most; `authority_ms`: how long a
+    leader may speak after sending its last fence.
     """
 
     lease_ms: int = 120_000
@@ -29,4 +31,6 @@ class LeaseTimes:
         """How long after the last answer an attempt of a task is given up."""
         if task.on_disconnect is OnDisconnect.RETRY:
             return self.lease_ms
-        return self.lease_ms + self.grace_ms + self.drift_ms + task.overtime_ms
+        longest_ms = self.lease_ms + task.overtime_ms
+        drift_ms = -(-self.drift_ms * longest_ms // self.lease_ms)
+        return longest_ms + self.grace_ms + drift_ms
