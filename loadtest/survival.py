@@ -52,11 +52,16 @@ class Row:
     def measured(self) -> str:
         """The figure in words."""
         if not self.spread:
-            each = ", ".join(f"{sample:.3g}" for sample in self.samples)
-            return f"{statistics.median(self.samples):.3g} {self.unit} ({each})"
+            each = ", ".join(map(shown, self.samples))
+            return f"{shown(statistics.median(self.samples))} {self.unit} ({each})"
         told = distribution(self.samples)
-        numbers = f"{told.p50:.3g} / {told.p99:.3g} / {told.most:.3g}"
+        numbers = " / ".join(map(shown, (told.p50, told.p99, told.most)))
         return f"{numbers} {self.unit}, n = {told.count}"
+
+
+def shown(value: float) -> str:
+    """Three digits, or all that stand before the point."""
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.3g}"
 
 
 def of_failovers(samples: failover.Samples, how: str, target: str) -> list[Row]:

@@ -1,4 +1,9 @@
-from loadtest.survival import Row, table
+from loadtest.survival import Row, shown, table
+
+
+def test_a_value_is_told_in_three_digits_and_never_with_an_exponent():
+    values = (0.012345, 4.5678, 999.4, 1_234.5)
+    assert [shown(value) for value in values] == ["0.0123", "4.57", "999", "1,234"]
 
 
 def test_a_figure_is_told_as_the_median_with_all_its_runs():
