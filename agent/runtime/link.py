@@ -1,7 +1,10 @@
 """The agent's link to its supervisor.
 
 Decides: when a supervisor is started (nobody listens, and whoever listened is surely gone), and
-when one is given up: not to say hello within HELLO_S is to be dead, and it is killed.
+when one is given up: not to say hello within HELLO_S, or nothing at SILENT_LOOKS looks in a row,
+though it was asked each time, is to be dead, and it is killed. One that stands still enforces no
+lease; killed, the kernel ends its tasks. Looks are counted, not seconds, so that an agent which
+stood still itself hears first what was said meanwhile.
 
 Promises: SupervisorReady after each connection, with all that the supervisor knows; until then,
 and after SupervisorGone, what it is asked for is dropped. What is asked in one turn of the loop is
@@ -40,6 +43,7 @@ HELLO_S = 10.0
 START_S = 15.0
 GONE_S = 10.0
 END_S = 5.0
+LOOK_S, SILENT_LOOKS = 2.0, 5
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 NO_PROCESS = -1
 
@@ -66,6 +70,7 @@ class Channel(asyncio.Protocol):
         self._take = take
         self._reader = FrameReader()
         self._out: list[bytes] = []
+        self.silent_looks = 0
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -73,6 +78,7 @@ class Channel(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self.silent_looks = 0
         try:
             for kind, content in self._reader.feed(data):
                 self._take(kind, content)
@@ -127,7 +133,7 @@ class SupervisorLink:
         try:
             while True:
                 channel = await self._open()
-                reason = await channel.lost
+                reason = await self._watch(channel)
                 self._channel = None
                 if not self._ending:
                     log_lines.warning("the supervisor is gone", reason=reason)
@@ -179,6 +185,19 @@ class SupervisorLink:
     def _say(self, kind: str, content: Any) -> None:
         if self._channel is not None:
             self._channel.say(kind, content)
+
+    async def _watch(self, channel: Channel) -> str:
+        """Why the connection is over."""
+        while True:
+            await asyncio.wait((channel.lost,), timeout=LOOK_S)
+            if channel.lost.done():
+                return channel.lost.result()
+            channel.silent_looks += 1
+            if channel.silent_looks > SILENT_LOOKS:
+                channel.close("it does not answer, and is killed")
+                await self._kill()
+            else:
+                channel.say("ping", {})
 
     # Connecting
 
@@ -340,6 +359,8 @@ class _Listing:
                     self.whole.set_result(ready)
             case "refused":
                 self.refusal = content["message"]
+            case "pong":
+                return
             case _:
                 self._take_news(kind, content)
 

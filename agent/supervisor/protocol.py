@@ -6,10 +6,10 @@ message. Both sides begin with {"hello": PROTOCOL, ...}; one that cannot go on s
 messages are about.
 
 The agent says: hello · spawn {id argv env cwd stdout stderr timeout_ms grace_ms overtime_ms shard
-until_ms} · extend {shard until_ms} · stop {id cause grace_ms} · forget {id} · end {}.
+until_ms} · extend {shard until_ms} · stop {id cause grace_ms} · forget {id} · end {} · ping {}.
 The supervisor says: hello (with containment) · attempt {id claimed_at_us spawned? ended? failed?}
 for each that it knows · listed {} · then spawned {id at_us pid ticks} · failed {id message at_us
-cause} · ended {id code signal at_us stdout stderr message cause}.
+cause} · ended {id code signal at_us stdout stderr message cause} · pong {}.
 """
 
 from __future__ import annotations

@@ -148,6 +148,8 @@ class Supervisor:
             self._forget(content["id"])
         elif kind == "end":
             self._end(now_ms)
+        elif kind == "ping":
+            self._door.say([frame("pong", {})])
         else:
             raise ValueError("not known")
 

@@ -435,6 +435,28 @@ async def test_one_that_does_not_say_hello_is_killed_and_replaced(agent, pipe, m
     await again.leave()
 
 
+async def test_one_that_stands_still_is_killed_with_its_tasks_and_replaced(
+    agent, pipe, monkeypatch
+):
+    monkeypatch.setattr(link_module, "LOOK_S", 0.05)
+    agent.spawn(ID, f"exec 9>{pipe.path}; echo up >&9; sleep 600")
+    assert await pipe.word() == "up"
+    first = agent.supervisor()
+    os.kill(first, signal.SIGSTOP)
+    gone = await agent.next(SupervisorGone)
+    assert "does not answer" in gone.reason
+    assert list(await agent.ready()) == [ID]
+    assert agent.supervisor() != first
+    await pipe.over()
+
+
+async def test_one_that_answers_is_left_alone(agent, monkeypatch):
+    monkeypatch.setattr(link_module, "LOOK_S", 0.002)
+    agent.spawn(ID, "sleep 0.2")
+    assert (await agent.next(ProcessExited, ID)).exit_code == 0
+    assert agent.seen(SupervisorGone) == []
+
+
 async def test_the_newest_connection_wins(agent):
     second, _ = await returned(agent.work)
     await agent.next(SupervisorGone)
