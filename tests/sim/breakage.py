@@ -27,7 +27,7 @@ class Breakage:
         self._rare = (self._hide_etcd_from_all, self._stop_database, self._steal_keys)
         self._often = (
             *(self._crash_node, self._stop_node, self._cut_links, self._part, self._slow_down),
-            self._hide_etcd,
+            *(self._hide_etcd, self._hand_over),
         )
 
     def strike(self) -> None:
@@ -73,6 +73,14 @@ class Breakage:
         self._note("stop", node.name)
         node.stop()
         self._later(0.5, 12.0, lambda: self._continue(node))
+
+    def _hand_over(self) -> None:
+        """A leader shall go in good order: another node is the better one."""
+        node = self._random.choice([node for node in self._nodes.values() if node.alive])
+        self._note("hand over", node.name)
+        for shard in sorted(node.leaderships.led):
+            if self._random.random() < 0.5:
+                node.hand_over(shard)
 
     def _continue(self, node: SimNode) -> None:
         self._note("continue", node.name)

@@ -50,7 +50,7 @@ class SimDisk:
     """One disk."""
 
     def __init__(self, random: Random) -> None:
-        self._random = random
+        self.random = random
         self.journal: JournalFile | None = None
         self.claims: dict[bytes, Claim] = {}
 
@@ -58,10 +58,10 @@ class SimDisk:
         """The journal for a start of an agent, in which this start is recorded."""
         found = self.journal
         if found is None:
-            found = self.journal = JournalFile(self._random.randbytes(16))
+            found = self.journal = JournalFile(self.random.randbytes(16))
         state = JournalState(found.incarnation)
         state.read(map(decode_record, found.records))
-        if self._random.random() < 0.3:
+        if self.random.random() < 0.3:
             found.records = [encode_record(record) for record in state.snapshot()]
         start = StartOfAgent(state.start.number + 1, boot_id, at_us)
         found.records.append(encode_record(start))
@@ -82,7 +82,7 @@ class SimDisk:
 
     def crash(self) -> None:
         """The host goes down: of what was not synced some is lost."""
-        random, journal = self._random, self.journal
+        random, journal = self.random, self.journal
         if journal is not None:
             del journal.records[random.randint(journal.synced, len(journal.records)) :]
         for attempt_id, claim in list(self.claims.items()):
@@ -132,5 +132,7 @@ class OpenJournal:
         return encode_record(record) in durable[-200:]
 
     def close(self) -> None:
-        """Its process is gone."""
+        """Its process is gone, perhaps in the middle of a write."""
+        if self.open and self._disk.journal is self._file:
+            self._file.records += self._buffer[: self._disk.random.randint(0, len(self._buffer))]
         self.open = False

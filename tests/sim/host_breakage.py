@@ -26,7 +26,7 @@ class HostBreakage:
         self._note = cluster.note
         self._rare = (
             *(self._lose_disk, self._reboot, self._crash_all_of, self._leave_agent_dead),
-            self._isolate,
+            *(self._isolate, self._copy),
         )
         self._often = (
             *(self._crash_agent, self._crash_agent, self._crash_supervisor),
@@ -51,7 +51,12 @@ class HostBreakage:
 
     def heal(self) -> None:
         """Nothing is broken any more, but for processes that come back a little later."""
-        for host in self._cluster.hosts.values():
+        for host in list(self._cluster.hosts.values()):
+            if host.host != host.name:
+                self._note("ends", host.host)
+                host.go_down()
+                del self._cluster.hosts[host.host]
+                continue
             self._wake_agent(host)
             self._wake_supervisor(host)
             self._later(0.1, 2.0, host.come_up)
@@ -139,3 +144,10 @@ class HostBreakage:
     def _unite(self, host: SimHost) -> None:
         for name in self._cluster.nodes:
             self._cluster.network.rejoin(host.host, name)
+
+    def _copy(self, host: SimHost) -> None:
+        """Another machine has an agent of the same name."""
+        copy = f"{host.name}-copy"
+        if copy not in self._cluster.hosts:
+            self._note("copy", copy)
+            self._cluster.start_host(host.name, copy)

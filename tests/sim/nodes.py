@@ -156,6 +156,10 @@ class SimNode:
         for task in (*self._tasks, *self._streams):
             task.cancel()
 
+    def hand_over(self, shard: int) -> None:
+        """The election wants another leader."""
+        self._handle(lambda: self.leaderships.on_handover(shard))
+
     def stop(self) -> None:
         """As SIGSTOP does."""
         self._process.stop()

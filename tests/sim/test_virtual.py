@@ -5,7 +5,14 @@ import time
 
 import pytest
 
-from tests.sim.virtual import START_WALL_US, DeadlockError, VirtualLoop, pass_time, run_virtual
+from tests.sim.virtual import (
+    START_WALL_US,
+    DeadlockError,
+    Stoppable,
+    VirtualLoop,
+    pass_time,
+    run_virtual,
+)
 
 
 def test_an_hour_passes_at_once():
@@ -41,3 +48,44 @@ def test_a_deadlock_raises_instead_of_waiting():
 
     with pytest.raises(DeadlockError):
         run_virtual(main())
+
+
+def test_a_stopped_process_does_nothing_until_it_goes_on():
+    async def main() -> list[tuple[str, int]]:
+        loop = asyncio.get_running_loop()
+        begun, seen = loop.time(), []
+        process = Stoppable()
+
+        async def work() -> None:
+            for _ in range(3):
+                await pass_time(1)
+                seen.append(("task", round(loop.time() - begun)))
+
+        task = process.run(loop.create_task, work())
+        process.run(loop.call_later, 2, lambda: seen.append(("timer", round(loop.time() - begun))))
+        await pass_time(1.5)
+        process.stop()
+        await pass_time(8.5)
+        assert seen == [("task", 1)]
+        process.go_on()
+        await task
+        return seen
+
+    told = run_virtual(main())
+    assert sorted(told[1:3]) == [("task", 10), ("timer", 10)]
+    assert told[3] == ("task", 11)
+
+
+def test_what_a_process_gave_up_while_it_was_stopped_is_not_done():
+    async def main() -> list[str]:
+        seen: list[str] = []
+        process = Stoppable()
+        timer = process.run(asyncio.get_running_loop().call_later, 1, seen.append, "late")
+        process.stop()
+        await pass_time(2)
+        timer.cancel()
+        process.go_on()
+        await pass_time(1)
+        return seen
+
+    assert run_virtual(main()) == []

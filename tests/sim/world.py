@@ -71,6 +71,7 @@ class World(Cluster):
         self._store_fault_share = self.random.choice((0.0, 0.002, 0.01))
         # How often a process dies at the very moment in which it does something.
         self._trip_share = self.random.choice((0.0, 0.001, 0.004))
+        self._fault_share = self.random.choice((0.1, 0.28, 0.28, 0.5))
         self._breakage = Breakage(self)
         self._host_breakage = HostBreakage(self)
 
@@ -106,7 +107,7 @@ class World(Cluster):
     def _act(self) -> None:
         """One random thing happens."""
         self.people.decide_some(0.05)
-        if self.random.random() < 0.72:
+        if self.random.random() >= self._fault_share:
             self.people.act()
             return
         self.report.faults += 1
