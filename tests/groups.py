@@ -46,7 +46,7 @@ GROUPS = (
     Group("contract", ("contract",), 60),
     Group("simulation", ("sim",), 120),
     Group("system", ("system", "integration"), 240, apart=("system/survival",)),
-    Group("survival", ("system/survival",), 300, workers=3),
+    Group("survival", ("system/survival",), 400, workers=2),
     Group("docs", ("docs", "tidy"), 60),
 )
 # A loaded machine is slower than the one the limits were set on; beyond this it is a hang.

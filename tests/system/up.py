@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -221,8 +222,7 @@ def running(data: Path, *flags: str, port: int | None = None) -> Iterator[Up]:
 
 def eventually(condition: Callable[[], bool], deadline_s: float = 30.0) -> None:
     """Returns once a fact that another process makes true is so."""
-    pause, waited_s = threading.Event(), 0.0
+    pause, ends_s = threading.Event(), time.monotonic() + deadline_s
     while not condition():
-        assert waited_s < deadline_s, "it did not become so in time"
+        assert time.monotonic() < ends_s, "it did not become so in time"
         pause.wait(0.02)
-        waited_s += 0.02

@@ -264,9 +264,9 @@ def test_journal_lost(parts, evidence, tmp_path):
 
 
 def test_journal_cut(parts, evidence, tmp_path):
-    """A cut in the middle of the last record loses that record, which was not acted upon."""
+    """A cut in the middle of the last record loses that record and no other."""
     run, agent = held(parts, evidence, tmp_path)
-    eventually(lambda: journal_kinds(agent)[-1] == "started")
+    eventually(lambda: "started" in journal_kinds(agent))
     agent.kill()
     with agent.journal.open("r+b") as journal:
         journal.truncate(agent.journal.stat().st_size - 3)
