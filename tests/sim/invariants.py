@@ -1,13 +1,14 @@
 """What must hold in every simulated cluster, told by independent witnesses.
 
-The numbers are those of the design: I1 epochs of a shard strictly grow; I3 at most one live attempt
-of a task instance, and under fence and continue at most one living process; I4 an attempt is
-spawned at most once, over all agents, supervisors and restarts; I5 no assignment without a
-committed attempt; I6 no task starts before its trigger rule holds over final parents; I7 every due
-instant ends once; I8 what was acknowledged exists; I9 no agent grants more than it has; I10 every
-attempt ends; I12 the recorded result is the one that happened, and what is said to have never run
-never does; I13 healed, everything proceeds; I14 nothing starts in a run that is over; I18 no
-success without a journalled exit status 0.
+The numbers are those of the design: I1 epochs of a shard strictly grow; I2 no batch of an epoch
+follows the takeover of the next one; I3 at most one live attempt of a task instance, and under
+fence and continue at most one living process; I4 an attempt is spawned at most once, over all
+agents, supervisors and restarts; I5 no assignment without a committed attempt; I6 no task starts
+before its trigger rule holds over final parents; I7 every due instant ends once; I8 what was
+acknowledged exists; I9 no agent grants more than it has; I10 every attempt ends; I12 the recorded
+result is the one that happened, and what is said to have never run never does; I13 healed,
+everything proceeds; I14 nothing starts in a run that is over; I18 no success without a journalled
+exit status 0.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Invariants:
         self._never_ran: set[bytes] = set()
         self._triggered: set[bytes] = set()
         self._judged = 0
+        # As they were when the store was looked at last.
+        self._epochs: dict[int, int] = {}
         self.assignments = 0
 
     @property
@@ -178,6 +181,9 @@ class Invariants:
         rows = list(self._database.tables["attempt"].values())
         for row in rows[self._judged :]:
             self._check_result(row)
+            in_force = self._epochs.get(row["shard"], 0)
+            hold(row["ended_epoch"] >= in_force, "I2", f"{row} is written in epoch {in_force}")
+        self._epochs = epochs
         # History is append-only: what was right stays right.
         self._judged = len(rows)
         for row in self._database.tables["attempt_late"].values():

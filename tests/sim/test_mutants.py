@@ -24,12 +24,17 @@ from agent.core.steps import Steps
 from agent.core.turn import Turn
 from agent.core.work import Work
 from agent.supervisor.attempts import Attempt as Deadlines
+from controlplane.core.effects import Writes
 from controlplane.core.shard.leases import Leases
 from controlplane.core.time.leases import LeaseTimes
 from controlplane.core.types import BUCKETS, DagKey, bucket_of
 from controlplane.leader.committer import Committer
+from controlplane.store.records import Fence
+from tests.sim.cluster import Cluster
 from tests.sim.hosts import SimHost
 from tests.sim.invariants import ViolationError
+from tests.sim.memory_store import MemoryStore, Transaction
+from tests.sim.memory_store import plan as plan_batch
 from tests.sim.processes import Plan
 from tests.sim.stories import DAG, LEASE_S, Story, tell
 from tests.sim.supervisors import SimSupervisor
@@ -50,6 +55,16 @@ class Rule(NamedTuple):
     nodes: int = 2
     agents: int = 1
     shards: int = 1
+
+
+class UnfencedStore(MemoryStore):
+    """Writes whatever epoch it is asked for."""
+
+    async def commit(self, fence: Fence, writes: Writes, *, settle: bool = False) -> bool:
+        transaction = Transaction(self.database, fence.shard)
+        plan_batch(transaction, fence, writes)
+        self.database.apply(None, transaction.changes)
+        return True
 
 
 # Stories
@@ -159,6 +174,18 @@ async def failover(story: Story) -> None:
     story.people.cancel(*story.people.runs[0])
 
 
+async def stopped_leader(story: Story) -> None:
+    """A leader stands still until agents seem silent to it, and goes on when another one leads."""
+    await story.starts(Plan(20.0))
+    await story.runs()
+    leader = story.leader
+    leader.stop()
+    await pass_time(2 * LEASE_S)
+    story.check()
+    leader.go_on()
+    await story.ends()
+
+
 async def reboot_after_spawn(story: Story) -> None:
     """The host goes down as a process is there, and boots again at once."""
 
@@ -260,6 +287,10 @@ def what_is_accepted_is_synced(patch: Patch) -> None:
     patch.setattr(Steps, "accept", not_synced)
 
 
+def the_store_fences(patch: Patch) -> None:
+    patch.setattr(Cluster, "store_class", UnfencedStore)
+
+
 def ends_are_synced(patch: Patch) -> None:
     over = Steps.over
 
@@ -301,6 +332,7 @@ RULES = [
     Rule(leases_are_of_one_shard, leader_out_of_sight, "I3", agents=2, shards=2),
     Rule(a_new_leader_waits, failover, "I3", agents=2),
     Rule(what_is_accepted_is_synced, reboot_after_spawn, "I4"),
+    Rule(the_store_fences, stopped_leader, "I2"),
     Rule(ends_are_synced, restart_after_spawn, "I18"),
     Rule(boots_are_told_apart, reboot_after_spawn, "I4"),
     Rule(the_kill_is_waited_for, dead_agent_of_a_stubborn_task, "I3", agents=2),
