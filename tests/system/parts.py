@@ -42,6 +42,8 @@ NODE_TIMES = (
     f"--heartbeat={BEAT_S:g}s",
     f"--lease-grace={GRACE_S:g}s",
     f"--lease-drift={DRIFT_S:g}s",
+    # Short enough for a failover within an attempt lease.
+    "--leader-lease=3s",
 )
 # After the last answer, and after a takeover: when a shard has given an attempt up for sure.
 LOST_S = LEASE_S + GRACE_S + DRIFT_S
