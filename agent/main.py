@@ -97,12 +97,12 @@ def run_agent(argv: Sequence[str]) -> int:
 
 def show_journal(argv: Sequence[str]) -> int:
     command = parse_journal(argv)
-    path = command.work / JOURNAL
+    path = command.path / JOURNAL if command.path.is_dir() else command.path
     try:
         for line in show(path, as_json=command.as_json):
             print(line)
     except (OSError, NotAJournal) as error:
-        return _complain([f"no journal to show in {command.work}: {error}"], EXIT_NO_JOURNAL)
+        return _complain([f"no journal to show at {path}: {_why(error)}"], EXIT_NO_JOURNAL)
     return 0
 
 
@@ -115,6 +115,10 @@ def main(argv: Sequence[str]) -> int:
             return run_agent(rest)
         case rest:
             return run_agent(rest)
+
+
+def _why(error: OSError | NotAJournal) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _complain(errors: Sequence[str], code: int) -> int:

@@ -86,9 +86,9 @@ def parse(argv: Sequence[str]) -> AgentSettings:
 
 @dataclass(frozen=True, slots=True)
 class JournalCommand:
-    """`journal show`: print the journal in a work folder."""
+    """`journal show`: print the journal in a work folder, or one that was put aside."""
 
-    work: Path
+    path: Path
     as_json: bool
 
 
@@ -101,10 +101,15 @@ def parse_journal(argv: Sequence[str]) -> JournalCommand:
     show = commands.add_parser(
         "show", help="print what an agent has written down, also while it runs"
     )
-    show.add_argument("work", metavar="WORK", type=Path, help="folder that is given as --work")
+    show.add_argument(
+        "path",
+        metavar="WORK",
+        type=Path,
+        help="folder that is given as --work, or a journal that was put aside in it",
+    )
     show.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args(argv)
-    return JournalCommand(arguments.work, arguments.json)
+    return JournalCommand(arguments.path, arguments.json)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -181,4 +181,4 @@ def _span(span_ms: int) -> str:
 
 
 def _when(instant_us: int) -> str:
-    return datetime.fromtimestamp(instant_us // MICROS_PER_S, UTC).isoformat()
+    return f"{datetime.fromtimestamp(instant_us // MICROS_PER_S, UTC):%Y-%m-%d %H:%M:%SZ}"

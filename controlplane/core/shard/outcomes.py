@@ -27,7 +27,7 @@ from controlplane.core.states import (
 )
 
 UNASKED = "the agent stopped the attempt without being asked"
-SILENT = "its agent was not heard of for longer than the attempt lease"
+SILENT = "its agent said nothing of it for longer than the attempt lease"
 
 # Looked up once: members of an enum cost more than the rest of a comparison.
 _SUCCEED = TaskEvent.SUCCEED

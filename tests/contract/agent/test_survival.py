@@ -259,9 +259,11 @@ async def test_the_journal_can_be_read_while_the_agent_works(agent: AgentProcess
     shown = show(agent.work, "--json")
     kinds = [json.loads(line)["kind"] for line in shown.stdout.splitlines()]
     assert kinds == ["header", "start", "epoch", "accepted", "started", "finished", "acked"]
+    named = await asyncio.to_thread(show, agent.work / "journal", "--json")
+    assert named.stdout == shown.stdout
     nothing = await asyncio.to_thread(show, agent.work / "no")
     assert nothing.returncode == 1
-    assert "no journal to show" in nothing.stderr
+    assert f"no journal to show at {agent.work}/no: No such file" in nothing.stderr
 
 
 async def test_a_journal_that_cannot_be_written_ends_the_agent_before_it_tells(

@@ -50,6 +50,13 @@ def test_a_list_is_of_a_dag_or_of_a_run(cli: Cli, script: Script, given, parent)
     assert script.asked(approval_pb2.ListApprovalsRequest)[0].parent == parent
 
 
+def test_a_list_shows_how_to_decide_where_something_waits(cli: Cli, script: Script) -> None:
+    assert cli("approval", "list").err == ""
+    script.approvals = [waiting()]
+    assert "mainspring approval approve RUN/TASK --reason" in cli("approval", "list").err
+    assert cli("approval", "list", "--json").err == ""
+
+
 def test_a_long_list_says_that_there_is_more(cli: Cli, script: Script) -> None:
     script.approvals = [waiting(f"t{number}") for number in range(3)]
     ended = cli("approval", "list", "-n", "2")

@@ -43,6 +43,8 @@ def list_approvals(
     with connection.client() as client:
         answer = client.approvals.list(parent, limit=limit)
     show(output.format, [answer], lambda: [_table(answer.approvals)])
+    if answer.approvals and output.format == "table":
+        say("decide: mainspring approval approve RUN/TASK --reason TEXT (or reject)")
     if answer.next_page_token:
         say(f"there are more than {limit}: --limit shows more")
 

@@ -154,7 +154,7 @@ COMMANDS = (
     Command(
         "agent list",
         "mainspring.cli.cluster:list_agents",
-        "List the agents with what they offer.",
+        "List the agents: what they offer, and what they grant to the node that answers.",
         ("mainspring agent list",),
     ),
     Command(

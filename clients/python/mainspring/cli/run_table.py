@@ -132,8 +132,8 @@ def _why(attempt: run_pb2.Attempt) -> str:
         return attempt.reason
     late = attempt.late_result
     word = text.state_word(run_pb2.AttemptState.Name(late.state), "ATTEMPT_STATE_")
-    told = f"reported late: {word}" + (f" ({late.reason})" if late.reason else "")
-    told += ", which counts" if late.adopted else ", which changes nothing"
+    told = f"reported late: {word}, which {'counts' if late.adopted else 'changes nothing'}"
+    told += f" ({late.reason})" if late.reason else ""
     return f"{attempt.reason}; {told}" if attempt.reason else told
 
 
