@@ -164,14 +164,14 @@ class Up:
         """Those of all its processes that live now."""
         lines = []
         for each in self.children():
-            with contextlib.suppress(psutil.NoSuchProcess):  # one that ended meanwhile
-                lines.append(" ".join(each.cmdline()))
+            if argv := command_line(each):
+                lines.append(" ".join(argv))
         return lines
 
     def child(self, name: str) -> psutil.Process:
         """The process of a node or an agent, by its name."""
         for each in psutil.Process(self.pid).children(recursive=True):
-            argv = each.cmdline()
+            argv = command_line(each)
             if ("--node" in argv and argv[argv.index("--node") + 1] == name) or (
                 "agent.main" in argv and argv[argv.index("--name") + 1] == name
             ):
@@ -202,6 +202,18 @@ def start_ticks(pid: int) -> int:
     """When a process started, in clock ticks since the boot."""
     text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     return int(text[text.rindex(")") + 2 :].split()[19])
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """The arguments of a process; none of one that has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):  # a zombie as well
+        return list(process.cmdline())
+    return []
+
+
+def runs_anywhere(argument: str) -> bool:
+    """Whether a process of this machine has an argument that contains some text."""
+    return any(argument in word for each in psutil.process_iter() for word in command_line(each))
 
 
 @contextlib.contextmanager
