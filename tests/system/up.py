@@ -162,11 +162,7 @@ class Up:
 
     def command_lines(self) -> list[str]:
         """Those of all its processes that live now."""
-        lines = []
-        for each in self.children():
-            if argv := command_line(each):
-                lines.append(" ".join(argv))
-        return lines
+        return [" ".join(argv) for each in self.children() if (argv := command_line(each))]
 
     def child(self, name: str) -> psutil.Process:
         """The process of a node or an agent, by its name."""
