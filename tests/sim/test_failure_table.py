@@ -441,7 +441,7 @@ def test_journal_lost():
         story.host.start_agent()
         await lost_once(story)
         assert story.loop.time() - lost_s > LEASE_S + 2.0
-        assert "not heard of" in story.messages[0]
+        assert "said nothing of it" in story.messages[0]
 
     tell(script)
 
