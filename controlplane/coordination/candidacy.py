@@ -26,6 +26,7 @@ class LossReason(enum.Enum):
     LOST_LEASE = "lost_lease"  # this node's lease is lost
     KEY_TAKEN = "key_taken"  # the key is another candidacy's
     KEY_GONE = "key_gone"  # the key was deleted by somebody else
+    HANDED_OVER = "handed_over"  # given up on purpose: another node should lead
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,7 +78,6 @@ class Plan:
 
     elected: tuple[tuple[int, LeaderKey], ...]
     lost: tuple[tuple[int, LossReason], ...]
-    handovers: tuple[int, ...]
     campaigns: tuple[int, ...]
     resignations: tuple[LeaderKey, ...]
     review_at: float | None
@@ -97,7 +97,6 @@ class _Shard:
     record: Record | None = None
     seen_revision: int = 0  # newest revision at which we know the key
     held: _Held | None = None
-    handover_asked: bool = False
     resigned: LeaderKey | None = None
     vacant_until: float | None = None  # end of the head start of the preferred owner
     barred_until: float = 0.0
@@ -188,22 +187,26 @@ class Candidacy:
         """Plan the next actions. pause_s: head start of a preferred owner, with jitter. keep_s: how
         long a key is held at least: an heir that does not take its shard must not be asked in
         every turn.
+
+        A shard that should move has its key given up here, and is barred for as long as the heir
+        has a head start: who leads goes on until the heir has taken over.
         """
         if self._known_revision == 0:
-            return Plan((), (), (), (), (), None)
+            return Plan((), (), (), (), None)
         shards = self._shards.items()
-        lost = tuple((n, reason) for n, s in shards if (reason := _loss(s, lease)))
+        lost = [(n, reason) for n, s in shards if (reason := _loss(s, lease))]
         elected = tuple((n, key) for n, s in shards if (key := _win(s, lease, now)))
-        handovers = tuple(n for n, s in shards if _hands_over(s, electorate.heir(n), now - keep_s))
+        for number in [n for n, s in shards if _moves(s, electorate.heir(n), now - keep_s)]:
+            self.resign(number, barred_until=now + pause_s)
+            lost.append((number, LossReason.HANDED_OVER))
         resignations = tuple(key for _, s in shards if (key := _resignation(s)))
         campaigns: list[int] = []
         if lease is not None and electorate.eligible:
             campaigns += (
                 n for n, s in shards if _campaigns(s, now, pause_s, electorate, electorate.owner(n))
             )
-        return Plan(
-            elected, lost, handovers, tuple(campaigns), resignations, self._review_at(campaigns)
-        )
+        review_at = self._review_at(campaigns)
+        return Plan(elected, tuple(lost), tuple(campaigns), resignations, review_at)
 
     def _review_at(self, campaigns: list[int]) -> float | None:
         waits = [
@@ -237,16 +240,12 @@ def _win(shard: _Shard, lease: int | None, now: float) -> LeaderKey | None:
     if key == shard.resigned:
         return None
     shard.held = _Held(key, lease, now)
-    shard.handover_asked = False
     return key
 
 
-def _hands_over(shard: _Shard, heir: str | None, held_since: float) -> bool:
-    """Ask once per won key that has been held since then or longer."""
-    settled = shard.held is not None and shard.held.since <= held_since
-    asks = settled and heir is not None and not shard.handover_asked
-    shard.handover_asked = shard.handover_asked or asks
-    return asks
+def _moves(shard: _Shard, heir: str | None, held_since: float) -> bool:
+    """Whether an heir should have a key that has been held since then or longer."""
+    return heir is not None and shard.held is not None and shard.held.since <= held_since
 
 
 def _resignation(shard: _Shard) -> LeaderKey | None:

@@ -42,18 +42,15 @@ _CALLS_AT_ONCE = 32
 class ElectionListener(Protocol):
     """Whom the election tells. Called by the main loop, must not block or raise.
 
-    After `on_lost` with LOST_LEASE a leader goes on until it is deposed; `on_elected` may follow
-    while it still leads: then it has a new key and the same epoch.
+    After `on_lost` a leader goes on until it is deposed; `on_elected` may follow while it still
+    leads: then it has a new key and the same epoch.
     """
 
     def on_elected(self, shard: int, key: LeaderKey) -> None:
         """The shard may be taken over."""
 
     def on_lost(self, shard: int, reason: LossReason) -> None:
-        """The key is no longer this node's. Not called for a key that was resigned."""
-
-    def on_handover(self, shard: int) -> None:
-        """Another node should lead: stop gracefully, then `resign`. Said once per key."""
+        """The key is no longer this node's. Not called for a key that `resign` gave up."""
 
 
 class Election:
@@ -181,14 +178,12 @@ class Election:
 
     def _report(self, plan: Plan) -> None:
         for shard, reason in plan.lost:
-            _log.warning("leader_key_lost", shard=shard, reason=reason.value)
+            log = _log.info if reason is LossReason.HANDED_OVER else _log.warning
+            log("leader_key_lost", shard=shard, reason=reason.value)
             self._listener.on_lost(shard, reason)
         for shard, key in plan.elected:
             _log.info("leader_key_won", shard=shard, create_revision=key.create_revision)
             self._listener.on_elected(shard, key)
-        for shard in plan.handovers:
-            _log.info("shard_should_move", shard=shard)
-            self._listener.on_handover(shard)
 
     async def _act(self, plan: Plan) -> bool:
         """Campaign and delete what was resigned; False = something failed and is to be retried."""

@@ -1,9 +1,10 @@
 """All leaderships of one node: what the election says becomes leaders, and their end resigned keys.
 
-Decides when a leader goes: a key that another node won and a handover end it gracefully; a lost
-lease does not, since only the fence deposes; and a leader that could not commit for a while resigns
-when another node can. Promises one leader a shard, and that whoever leads here can be poked. Does
-not know epochs.
+Decides when a leader goes: when it is deposed, when the node stops, and when it could not commit
+for a while and another node can. Nothing that etcd says ends a leader: a key that is lost, taken or
+handed over lets another node try, and only the fence deposes; so a shard has a leader until the
+next one is there, even if etcd goes in between. Promises one leader a shard, and that whoever leads
+here can be poked. Does not know epochs.
 """
 
 from __future__ import annotations
@@ -70,14 +71,9 @@ class Leaderships:
             leading.key = key
 
     def on_lost(self, shard: int, reason: LossReason) -> None:
-        """A key that is another's now ends the leadership; nothing else that etcd says does."""
-        self._won.pop(shard, None)
-        if reason is LossReason.KEY_TAKEN:
-            self._end(shard)
-
-    def on_handover(self, shard: int) -> None:
-        """Another node should lead: this one finishes its batch, then resigns."""
-        self._end(shard)
+        """The key is not this node's any more: a leader goes on until the fence deposes it."""
+        if self._won.pop(shard, None) is not None:
+            _log.info("leads_without_key", shard=shard, reason=reason.value)
 
     # What the node does
 
@@ -98,8 +94,8 @@ class Leaderships:
         the deadline is left to the fence.
         """
         self._closing = True
-        for shard in self._leading:
-            self._end(shard)
+        for leading in self._leading.values():
+            leading.stop()
         if self._around is not None:
             try:
                 async with asyncio.timeout(self._around.times.drain_ms / 1_000):
@@ -159,11 +155,6 @@ class Leaderships:
             await around.candidate.resign(shard, pause_ms=pause_ms)
         elif shard in self._won:
             self._begin(shard, self._won[shard])
-
-    def _end(self, shard: int) -> None:
-        leading = self._leading.get(shard)
-        if leading is not None:
-            leading.stop()
 
     def _report(self, members: Members) -> None:
         """Tells the other nodes when this one committed last: once a second, none is missed."""

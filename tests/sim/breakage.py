@@ -75,7 +75,7 @@ class Breakage:
         self._later(0.5, 12.0, lambda: self._continue(node))
 
     def _hand_over(self) -> None:
-        """A leader shall go in good order: another node is the better one."""
+        """Another node is the better one: it may try while the leader goes on."""
         node = self._random.choice([node for node in self._nodes.values() if node.alive])
         self._note("hand over", node.name)
         for shard in sorted(node.leaderships.led):

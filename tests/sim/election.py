@@ -91,6 +91,16 @@ class Election:
             self.keys.remove(shard, self._now_s)
         self._rest_until[shard] = self._now_s + (pause_ms or 1_000) / 1_000
 
+    def hand_over(self, shard: int) -> None:
+        """Gives a key up for a better node; who leads goes on."""
+        revision = self._mine.pop(shard, None)
+        if revision is None:
+            return
+        if self.sees_etcd and self.keys.holders.get(shard) == (self._lease, revision):
+            self.keys.remove(shard, self._now_s)
+        self._rest_until[shard] = self._now_s + 2 * COURTESY_S
+        self._leaderships.on_lost(shard, LossReason.HANDED_OVER)
+
     def round(self, now_s: float) -> None:
         """Looks at all keys: what was lost is reported, what is free is won."""
         self._now_s = now_s

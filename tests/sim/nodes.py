@@ -158,7 +158,7 @@ class SimNode:
 
     def hand_over(self, shard: int) -> None:
         """The election wants another leader."""
-        self._handle(lambda: self.leaderships.on_handover(shard))
+        self._handle(lambda: self.election.hand_over(shard))
 
     def stop(self) -> None:
         """As SIGSTOP does."""

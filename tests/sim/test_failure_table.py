@@ -625,6 +625,22 @@ def test_etcd_down_for_three_leases():
     tell(script)
 
 
+@pytest.mark.parametrize("late_s", [0.0, 0.3, 0.6])
+def test_etcd_down_in_the_middle_of_a_handover(late_s: float):
+    """The shard is led by the one or by the other at any time: no lease of an attempt runs out."""
+
+    async def script(story: Story) -> None:
+        await story.starts(LONG)
+        await story.runs()
+        story.leader.hand_over(0)
+        await pass_time(late_s)
+        story.hide_etcd(hidden=True)
+        await pass_time(3 * LEASE_S)
+        await once(story)
+
+    tell(script)
+
+
 def test_etcd_lying():
     """The key is lost while its leader lives: another one deposes it, and adopts what runs."""
 

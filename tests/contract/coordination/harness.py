@@ -104,9 +104,6 @@ class Node:
     def on_lost(self, shard, reason):
         self.journal.note(("lost", shard, reason))
 
-    def on_handover(self, shard):
-        self.journal.note(("handover", shard))
-
     async def holds(self, *shards):
         """Wait until the node holds exactly these shards."""
         await self.journal.until(lambda _: set(self.election.held) == set(shards))

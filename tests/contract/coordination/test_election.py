@@ -91,12 +91,10 @@ async def test_shards_move_to_a_preferred_node_that_joins(nodes):
     first = await nodes.node("a")
     await first.holds(*SHARDS)
     second = await nodes.node("b")
-    for shard in OF["b"]:
-        await first.journal.has(("handover", shard))
-        await first.election.resign(shard)
     await second.holds(*OF["b"])
     await first.holds(*OF["a"])
-    assert not [e for e in first.journal.entries if e[0] == "lost"]
+    lost = {entry[1:] for entry in first.journal.entries if entry[0] == "lost"}
+    assert lost == {(shard, LossReason.HANDED_OVER) for shard in OF["b"]}
 
 
 async def test_a_resigned_shard_is_led_by_another_at_once(nodes):
@@ -176,10 +174,9 @@ async def test_a_node_that_may_not_lead_keeps_out_and_hands_over(nodes):
     await first.holds(*SHARDS)
     first.membership.publish(eligible=False)
     second = await nodes.node("b")
-    for shard in SHARDS:
-        await first.journal.has(("handover", shard))
-        await first.election.resign(shard)
     await second.holds(*SHARDS)
+    for shard in SHARDS:
+        assert await first.lost(shard) is LossReason.HANDED_OVER
 
 
 async def test_a_resignation_without_a_server_is_made_good_later(fragile, own_etcd):

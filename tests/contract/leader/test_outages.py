@@ -43,6 +43,11 @@ class Pair:
     def held(self):
         return [frozenset(node.leading.coordination.election.held) for node in self.nodes]
 
+    def undivided(self):
+        """Each shard has one leader, maybe the same."""
+        south, north = self.led
+        return not south & north and south | north == ALL
+
     def settled(self):
         """Each shard has one leader, which holds its key."""
         return whole(self.led) and self.led == self.held
@@ -186,6 +191,25 @@ async def test_etcd_lying_about_a_key_costs_neither_the_leader_nor_the_epoch(
         await until(lambda: 0 in election.held and election.held[0] != lost)
         assert node.leading.leaderships.led == {0}
         assert (await node.store.shards.read_shard(0)).epoch == 1
+
+
+async def test_etcd_dying_in_the_middle_of_a_handover_leaves_no_shard_without_a_leader(
+    dsn, cluster, own_etcd
+):
+    async with running_node("south", dsn, cluster, own_etcd, SHARDS) as first:
+        await first.leads(*ALL)
+        async with running_node("north", dsn, cluster, own_etcd, SHARDS) as second:
+            pair = Pair(second, first)
+            held = first.leading.coordination.election
+            await until(lambda: frozenset(held.held) != ALL)
+            own_etcd.kill()
+            # A takeover may be under way; whoever is deposed hears it at its next fence.
+            await until(pair.undivided)
+            await pair.fences(4 * TIMES.lease_ttl_ms // TIMES.idle_fence_ms)
+            assert pair.undivided()
+            await asyncio.to_thread(own_etcd.start)
+            await until(pair.settled)
+            await works(pair)
 
 
 async def test_a_graceful_stop_hands_over_in_less_than_a_second(dsn, cluster, etcd):

@@ -25,11 +25,6 @@ def pass_s(seconds: float) -> None:
     eventually(lambda: now_s() - since_s > seconds, 2 * seconds + 10)
 
 
-# Nodes that start together hand shards over for some seconds; one that is given up at the moment
-# when etcd goes has no leader until it is back.
-SETTLED_S = 6.0
-
-
 class Postgres:
     """Crashes the server of a cluster and brings it back on the same data."""
 
@@ -47,7 +42,6 @@ def test_etcd_down_3_x_lease(mortal_servers: Parts, evidence: Evidence, tmp_path
     parts = mortal_servers
     run = trigger(parts, tmp_path, dag(fresh("held"), evidence.task("held")))
     eventually(lambda: len(evidence.lives()) == 1)
-    pass_s(SETTLED_S)
     epochs = [shard.epoch for shard in parts.client.admin.shards().shards]
     parts.etcd.kill()
     down_s = now_s()

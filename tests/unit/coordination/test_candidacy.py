@@ -36,6 +36,10 @@ def review(subject, now=0.0, *, lease=MY_LEASE, voters=None, pause_s=0.5):
     return subject.review(now, lease=lease, electorate=voters or electorate(), pause_s=pause_s)
 
 
+def handed_over(shards):
+    return tuple((shard, LossReason.HANDED_OVER) for shard in shards)
+
+
 def test_nothing_is_planned_before_the_first_snapshot():
     plan = review(Candidacy("main", 4))
     assert (plan.campaigns, plan.elected, plan.review_at) == ((), (), None)
@@ -125,30 +129,49 @@ def test_a_wiped_store_makes_the_knowledge_of_it_void():
 
 def test_a_shard_moves_once_its_preferred_owner_is_stable():
     subject = candidacy(*(record(shard, 5) for shard in SHARDS))
-    assert review(subject).handovers == ()
+    assert review(subject).lost == ()
     stable = electorate(stable=[ME, OTHER])
-    assert review(subject, voters=stable).handovers == tuple(THEIRS)
-    assert review(subject, voters=stable).handovers == ()
+    plan = review(subject, voters=stable)
+    assert plan.lost == handed_over(THEIRS)
+    assert {key.key for key in plan.resignations} == {KEYS.leader(shard) for shard in THEIRS}
+    assert set(subject.held) == set(MINE)
+    again = review(subject, voters=stable)
+    assert (again.lost, again.elected) == ((), ())
+    assert again.resignations == plan.resignations
+
+
+def test_a_shard_that_its_heir_does_not_take_is_won_back():
+    subject = candidacy(record(THEIRS[0], 5))
+    stable = electorate(stable=[ME, OTHER])
+    review(subject, 0.0, voters=stable)
+    subject.apply(Removed(KEYS.leader(THEIRS[0]), 11))
+    plan = review(subject, 0.1, voters=stable)
+    assert (plan.resignations, THEIRS[0] in plan.campaigns) == ((), False)
+    assert THEIRS[0] in review(subject, 0.7, voters=stable).campaigns
+    subject.apply(Changed(record(THEIRS[0], 12)))
+    won = ((THEIRS[0], LeaderKey(KEYS.leader(THEIRS[0]), 12)),)
+    plan = subject.review(0.8, lease=MY_LEASE, electorate=stable, pause_s=0.5, keep_s=3.0)
+    assert (plan.elected, plan.lost) == (won, ())
 
 
 def test_a_key_is_kept_for_a_while_before_its_shard_moves():
     subject = candidacy(*(record(shard, 5) for shard in SHARDS))
     stable = electorate(stable=[ME, OTHER])
 
-    def handovers(now):
+    def lost(now):
         plan = subject.review(now, lease=MY_LEASE, electorate=stable, pause_s=0.5, keep_s=3.0)
-        return plan.handovers
+        return plan.lost
 
-    assert [handovers(now) for now in (10.0, 12.9)] == [(), ()]
-    assert handovers(13.0) == tuple(THEIRS)
+    assert [lost(now) for now in (10.0, 12.9)] == [(), ()]
+    assert lost(13.0) == handed_over(THEIRS)
 
 
 def test_a_node_that_may_not_lead_hands_everything_over_if_somebody_may():
     subject = candidacy(*(record(shard, 5) for shard in SHARDS))
     alone = electorate(eligible=False, live=[ME], stable=[ME])
-    assert review(subject, voters=alone).handovers == ()
+    assert review(subject, voters=alone).lost == ()
     both = electorate(eligible=False, stable=[ME, OTHER])
-    assert review(subject, voters=both).handovers == tuple(SHARDS)
+    assert review(subject, voters=both).lost == handed_over(SHARDS)
 
 
 def test_a_resigned_key_is_no_loss_and_is_deleted_until_it_is_gone():

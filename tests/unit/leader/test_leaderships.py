@@ -73,32 +73,43 @@ async def test_a_lost_lease_ends_nothing_and_a_new_key_keeps_the_epoch():
         leaderships.on_elected(0, LATER)
         await pass_time(10)
         assert cluster.database.shards[0].epoch == 1
-        leaderships.on_handover(0)
-        await pass_time(1)
-        assert cluster.candidate.resigned == [(0, None)]
 
 
 @virtual
-async def test_a_key_that_is_taken_ends_the_leadership_and_nothing_is_resigned():
+async def test_a_shard_is_led_until_the_next_leader_is_there():
     cluster = Cluster()
     async with running(cluster) as leaderships:
-        leaderships.on_elected(0, WON)
-        await cluster.leads(1)
-        leaderships.on_lost(0, LossReason.KEY_TAKEN)
-        await pass_time(1)
+        for reason in (LossReason.KEY_TAKEN, LossReason.HANDED_OVER):
+            leaderships.on_elected(0, WON)
+            await cluster.leads(1)
+            leaderships.on_lost(0, reason)
+            await pass_time(60)
+            assert leaderships.led == {0}
+        await cluster.store.take_over(0, 1, b"o" * 16, "n2", "n2:1")
+        await pass_time(2)
         assert leaderships.led == frozenset()
         assert cluster.candidate.resigned == []
 
 
 @virtual
 async def test_a_key_that_is_won_again_while_the_leader_stops_is_led_again():
-    cluster = Cluster()
+    faults = Broken()
+    cluster = Cluster(faults)
     async with running(cluster) as leaderships:
+
+        def win_again(_shard):
+            faults.now = False
+            leaderships.on_elected(0, LATER)
+
+        cluster.store.release = win_again
         leaderships.on_elected(0, WON)
         await cluster.leads(1)
-        leaderships.on_lost(0, LossReason.KEY_TAKEN)
-        leaderships.on_elected(0, LATER)
+        leaderships.on_lost(0, LossReason.LOST_LEASE)
+        faults.now = True
+        await pass_time(30)
+        cluster.members.add("n2", cluster.clock.now().wall_us // 1_000)
         await cluster.leads(2)
+        assert leaderships.led == {0}
         assert cluster.candidate.resigned == []
 
 
