@@ -231,6 +231,13 @@ class AppliedRow(NamedTuple):
     applied_us: int
 
 
+class HoldRow(NamedTuple):
+    """What the shard holds back from now on, as in RestoredRecord, and until when about."""
+
+    hold: int
+    until_us: int
+
+
 @dataclass(slots=True)
 class Writes:
     """All rows of one batch, by table and kind."""
@@ -250,6 +257,7 @@ class Writes:
     waits_gone: list[WaitGoneRow] = field(default_factory=list)
     waits: list[WaitRow] = field(default_factory=list)
     applied: list[AppliedRow] = field(default_factory=list)
+    holds: list[HoldRow] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in WRITE_KINDS)
@@ -296,9 +304,23 @@ class LeaseMessage(NamedTuple):
 Message = AssignMessage | CancelMessage | ResultAckMessage | LeaseMessage
 
 
+class Stray(NamedTuple):
+    """To be logged: an agent holds, or has ended, an attempt that a restored store has forgotten.
+    `taken`: it goes on as a live attempt.
+    """
+
+    agent: str
+    attempt_id: bytes
+    ended: bool
+    taken: bool
+
+
 @dataclass(slots=True)
 class Effects:
-    """What one step asks of the shell: first the writes, then, once committed, the messages."""
+    """What one step asks of the shell: first the writes, then, once committed, the messages; and
+    what to log.
+    """
 
     writes: Writes = field(default_factory=Writes)
     messages: list[Message] = field(default_factory=list)
+    strays: list[Stray] = field(default_factory=list)

@@ -92,16 +92,27 @@ class Rejected(NamedTuple):
     message: str
 
 
+class Subject(NamedTuple):
+    """What an attempt is of, as its agent was told."""
+
+    attempt_id: bytes
+    run_id: bytes
+    task: str
+    number: int
+
+
 class Inventory(NamedTuple):
     """All that an agent holds for this shard: after it, the shard may assign to the agent.
 
-    `live`: (attempt id, start in microseconds or 0) of each attempt that it holds.
+    `live`: (attempt id, start in microseconds or 0) of each attempt that it holds. `subjects`: of
+    these and of those that finished; an agent may leave them out.
     """
 
     agent: str
     incarnation: bytes
     live: tuple[tuple[bytes, int], ...]
     finished: tuple[Finished, ...]
+    subjects: tuple[Subject, ...] = ()
 
 
 class Beat(NamedTuple):
@@ -150,7 +161,7 @@ class RunRecord(NamedTuple):
 
 
 class LiveRecord(NamedTuple):
-    """Recovery: a live attempt as the store has it."""
+    """Recovery: a live attempt as the store has it. `epoch`: of its assignment."""
 
     run: int
     task: int
@@ -161,11 +172,12 @@ class LiveRecord(NamedTuple):
     incarnation: bytes
     assigned_us: int
     started_us: int | None
+    epoch: int = 0
 
 
 class EndRecord(NamedTuple):
     """Recovery: the last ended attempt of a task instance of a live run. `state` is SUCCEEDED
-    where a late success of it was adopted.
+    where a late success of it was adopted. `epoch`: of its assignment.
     """
 
     run: int
@@ -175,6 +187,7 @@ class EndRecord(NamedTuple):
     state: int
     finished_us: int
     attempt_id: bytes
+    epoch: int = 0
 
 
 class WaitRecord(NamedTuple):
@@ -210,6 +223,19 @@ class ScheduleRecord(NamedTuple):
     next_us: int | None
 
 
+class RestoredRecord(NamedTuple):
+    """Recovery: that the store went back in time, so that commits of before were lost.
+
+    `epoch` is the first one afterwards, `us` when it was found out; both 0: it never happened.
+    `hold`: 0 nothing is held back, 1 what may run longer than a lease, 2 everything.
+    """
+
+    epoch: int = 0
+    us: int = 0
+    hold: int = 0
+    reason: str = ""
+
+
 class Recovered(NamedTuple):
     """All that a shard needs from the store to go on.
 
@@ -224,3 +250,4 @@ class Recovered(NamedTuple):
     live: tuple[LiveRecord, ...]
     ended: tuple[EndRecord, ...]
     waits: tuple[WaitRecord, ...]
+    restored: RestoredRecord = RestoredRecord()

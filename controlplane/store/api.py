@@ -65,6 +65,7 @@ _LIST_ATTEMPTS = query("list_attempts")
 _LIST_APPROVALS = query("list_approvals")
 _LIST_APPROVALS_OF_RUN = query("list_approvals_of_run")
 _LIST_SHARDS = query("list_shards")
+_LIST_STANDBYS = query("list_asynchronous_standbys")
 _LIST_AGENTS = query("list_agents")
 _PUT_AGENT = query("put_agent")
 _PUT_TOKEN = query("put_token")
@@ -253,6 +254,10 @@ class ApiStore:
     async def list_shards(self) -> list[ShardItem]:
         """In the order of their numbers."""
         return _all(ShardItem, await self._read(_LIST_SHARDS))
+
+    async def list_asynchronous_standbys(self) -> list[str]:
+        """Names of standbys that may lack what was committed; without the right to look, none."""
+        return [str(row[0]) for row in await self._read(_LIST_STANDBYS)]
 
     async def list_agents(self, after: str, limit: int) -> list[AgentItem]:
         """In the order of their names, from the first one behind `after`."""

@@ -35,6 +35,7 @@ _ADD_VERSIONS = query("add_versions")
 _DROP_SCHEDULES = query("drop_schedules")
 _PUT_SCHEDULES = query("put_schedules")
 _ADD_INSTANTS = query("add_instants")
+_CHANGE_HOLD = query("change_hold")
 
 
 class Statement(NamedTuple):
@@ -54,6 +55,7 @@ def statements_of(fence: Fence, writes: Writes) -> list[Statement]:
         *_runs(fence.shard, writes),
         *_waits(fence.shard, writes),
         *_commands(fence.shard, writes),
+        *(Statement(_CHANGE_HOLD, [fence.shard, *row], "UPDATE 1") for row in writes.holds),
     ]
 
 

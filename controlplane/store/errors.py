@@ -30,6 +30,10 @@ class Deposed(StoreError):  # noqa: N818
         self.epoch = epoch
 
 
+class WentBack(Deposed):
+    """The store is in an earlier epoch or batch than this leader has seen committed."""
+
+
 class BatchRefused(StoreError):  # noqa: N818
     """The rows themselves cannot be stored; nothing of the batch is. `sqlstate` may be empty."""
 
@@ -126,6 +130,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "TakeoverRefused",
+    "WentBack",
     "aborted_by_commit",
     "connection_lost",
     "refusal_of",

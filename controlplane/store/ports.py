@@ -10,10 +10,20 @@ from typing import Protocol
 
 from controlplane.core.effects import Writes
 from controlplane.core.types import DagKey
-from controlplane.store.records import CommandRow, Fence, RecoveredRows, ShardState, VersionRow
+from controlplane.store.records import (
+    CommandRow,
+    Fence,
+    RecoveredRows,
+    ShardState,
+    ShardWord,
+    VersionRow,
+)
 
 # Most keys of runs that one reservation can have.
 RUN_KEYS_MOST = 65_536
+# By how much epochs grow when the store went back: more than there can have been takeovers that it
+# has forgotten, so that no epoch of before is mistaken for one of afterwards.
+EPOCH_LEAP = 1_000
 
 
 class ShardStore(Protocol):
@@ -25,11 +35,23 @@ class ShardStore(Protocol):
     async def take_over(
         self, shard: int, expected_epoch: int, holder: bytes, node: str, address: str
     ) -> int:
-        """The new epoch, `expected_epoch` + 1; batches start again at 1.
+        """The new epoch, `expected_epoch` + 1; batches start again at 1. It is EPOCH_LEAP higher,
+        and the shard is marked as restored, when the server is another than at the takeover before.
 
         `holder`: 16 random bytes, new for each call. Backends that hold the row are terminated.
         Raises TakeoverRefused when the shard is in another epoch, and StoreUnavailable when the
         outcome is not known: read again and start over with another holder.
+        """
+
+    async def contradicted(self, words: Sequence[ShardWord]) -> list[ShardWord]:
+        """The words that are above what the store has: it went back in time since they were said.
+
+        Words must have been heard before this is called. Raises StoreUnavailable.
+        """
+
+    async def mark_restored(self, reason: str, words: Sequence[ShardWord] = ()) -> dict[int, int]:
+        """Marks all shards as restored, in epochs above their own and above all words; deposes
+        their leaders. With words only if one of them is still contradicted. The new epochs.
         """
 
     async def commit(self, fence: Fence, writes: Writes, *, settle: bool = False) -> bool:

@@ -12,6 +12,7 @@ from controlplane.core.events import (
     DagRecord,
     EndRecord,
     LiveRecord,
+    RestoredRecord,
     RunRecord,
     ScheduleRecord,
     WaitRecord,
@@ -36,6 +37,17 @@ class ShardState(NamedTuple):
     node: str
     address: str
     taken_over_us: int
+
+
+class ShardWord(NamedTuple):
+    """What a leader of a shard said, to whoever remembers it: what it had committed by then.
+    `holder` empty: not known.
+    """
+
+    shard: int
+    epoch: int
+    holder: bytes
+    batch: int
 
 
 class CommandRow(NamedTuple):
@@ -65,6 +77,7 @@ class RecoveredRows(NamedTuple):
     live: tuple[LiveRecord, ...]
     ended: tuple[EndRecord, ...]
     waits: tuple[WaitRecord, ...]
+    restored: RestoredRecord = RestoredRecord()
 
 
 class RequestKey(NamedTuple):
@@ -272,7 +285,9 @@ class ApprovalKey(NamedTuple):
 
 
 class ShardItem(NamedTuple):
-    """A shard with what is live in it."""
+    """A shard with what is live in it. `hold`: see RestoredRecord; `hold_until_us` 0: its leader
+    has not said until when.
+    """
 
     shard: int
     epoch: int
@@ -283,6 +298,9 @@ class ShardItem(NamedTuple):
     live_runs: int
     live_attempts: int
     quarantined: int
+    hold: int = 0
+    hold_until_us: int = 0
+    restored_reason: str = ""
 
 
 class AgentRow(NamedTuple):

@@ -17,6 +17,7 @@ from controlplane.core.events import (
     DagRecord,
     EndRecord,
     LiveRecord,
+    RestoredRecord,
     RunRecord,
     ScheduleRecord,
     WaitRecord,
@@ -27,6 +28,7 @@ from controlplane.store.queries import query
 from controlplane.store.records import RecoveredRows, VersionRow
 from controlplane.store.transaction import known_failure
 
+_RESTORED = query("recover_restored")
 _RUNS = query("recover_runs")
 _LIVE = query("recover_live")
 _ENDED = query("recover_ended")
@@ -46,6 +48,7 @@ async def read_live_rows(
             return await connection.fetch(sql, *arguments)
 
     async with known_failure(), _snapshot(connection, limit_ms):
+        restored = [RestoredRecord(*row) for row in await read(_RESTORED, shard)]
         runs = [run_record(row) for row in await read(_RUNS, shard)]
         live = [LiveRecord(*row) for row in await read(_LIVE, shard)]
         ended = [EndRecord(*row) for row in await read(_ENDED, shard)]
@@ -62,6 +65,7 @@ async def read_live_rows(
         tuple(live),
         tuple(ended),
         tuple(waits),
+        *restored,
     )
 
 

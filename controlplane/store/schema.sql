@@ -7,7 +7,18 @@ CREATE TABLE shard (
     holder bytea NOT NULL,
     node text NOT NULL,
     address text NOT NULL,
-    taken_over_us int8 NOT NULL
+    taken_over_us int8 NOT NULL,
+    -- Last batch of the epoch before, written by the takeover itself.
+    batch_before int8 NOT NULL DEFAULT 0,
+    -- System identifier and timeline of the server, as the last takeover found them.
+    server text NOT NULL DEFAULT '',
+    -- The first epoch after the store went back for the last time, when that was found, and how.
+    restored_epoch int8 NOT NULL DEFAULT 0,
+    restored_us int8 NOT NULL DEFAULT 0,
+    restored_reason text NOT NULL DEFAULT '',
+    -- What is held back since: 0 nothing, 1 tasks that may run longer than a lease, 2 everything.
+    hold int2 NOT NULL DEFAULT 0 CHECK (hold IN (0, 1, 2)),
+    hold_until_us int8 NOT NULL DEFAULT 0
 ) WITH (
     -- The fence updates a row up to a thousand times a second: room for HOT, and early vacuum.
     fillfactor = 10,
@@ -18,7 +29,7 @@ CREATE TABLE shard (
     autovacuum_analyze_threshold = 1000000
 );
 
--- Every takeover, for ever: epochs of a shard strictly grow.
+-- Every takeover, for ever: epochs of a shard strictly grow. `last_batch`: of an epoch that is over.
 CREATE TABLE shard_epoch (
     shard int4 NOT NULL,
     epoch int8 NOT NULL,
@@ -26,6 +37,7 @@ CREATE TABLE shard_epoch (
     node text NOT NULL,
     address text NOT NULL,
     taken_over_us int8 NOT NULL,
+    last_batch int8,
     PRIMARY KEY (shard, epoch)
 );
 

@@ -31,10 +31,18 @@ from controlplane.store.errors import (
     connection_lost,
     refusal_of,
 )
-from controlplane.store.ports import RUN_KEYS_MOST
+from controlplane.store.ports import EPOCH_LEAP, RUN_KEYS_MOST
 from controlplane.store.queries import query
-from controlplane.store.records import CommandRow, Fence, RecoveredRows, ShardState, VersionRow
+from controlplane.store.records import (
+    CommandRow,
+    Fence,
+    RecoveredRows,
+    ShardState,
+    ShardWord,
+    VersionRow,
+)
 from controlplane.store.recovery import read_live_rows, read_specs
+from controlplane.store.restored import contradicted, mark_restored
 from controlplane.store.transaction import known_failure, read_state, write_batch
 
 _TAKE_OVER = query("take_over")
@@ -77,7 +85,7 @@ class PostgresShardStore:
     async def take_over(
         self, shard: int, expected_epoch: int, holder: bytes, node: str, address: str
     ) -> int:
-        values = (shard, expected_epoch, holder, node, address)
+        values = (shard, expected_epoch, holder, node, address, EPOCH_LEAP)
         for _ in range(_TAKEOVER_TRIES):
             async with self._connections.lend(shard, fresh=True) as connection:
                 try:
@@ -87,9 +95,9 @@ class PostgresShardStore:
         raise StoreUnavailable(f"whether shard {shard} was taken over is not known")
 
     async def _compare_and_set(
-        self, connection: asyncpg.Connection, values: tuple[int, int, bytes, str, str]
+        self, connection: asyncpg.Connection, values: tuple[int, int, bytes, str, str, int]
     ) -> int:
-        shard, expected_epoch, holder = values[:3]
+        shard, _, holder = values[:3]
         with deadline(connection, self._settings.statement_ms):
             try:
                 work = connection.fetchval(_TAKE_OVER, *values)
@@ -101,9 +109,21 @@ class PostgresShardStore:
             if epoch is not None:
                 return epoch
             found = await read_state(connection, shard)
-        if found.holder == holder and found.epoch == expected_epoch + 1:
+        if found.holder == holder:
             return found.epoch
         raise TakeoverRefused(shard, found.epoch)
+
+    async def contradicted(self, words: Sequence[ShardWord]) -> list[ShardWord]:
+        async with self._connections.lend(READING) as connection:
+            with deadline(connection, self._settings.statement_ms):
+                async with known_failure():
+                    return await contradicted(connection, words)
+
+    async def mark_restored(self, reason: str, words: Sequence[ShardWord] = ()) -> dict[int, int]:
+        async with self._connections.lend(READING, fresh=True) as connection:
+            with deadline(connection, self._settings.statement_ms):
+                async with known_failure():
+                    return await mark_restored(connection, reason, words)
 
     async def commit(self, fence: Fence, writes: Writes, *, settle: bool = False) -> bool:
         return await self._write(fence, statements_of(fence, writes), settle=settle)

@@ -6,7 +6,7 @@ cluster are made by `initialise`, once, and never on demand. Does not know which
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -23,6 +23,7 @@ from controlplane.store.errors import NotInitialised, SchemaError
 from controlplane.store.migrations import check, migrate, own_migrations, read_applied
 from controlplane.store.partitions import ensure_partitions
 from controlplane.store.queries import query
+from controlplane.store.restored import mark_restored
 from controlplane.store.shards import PostgresShardStore
 from controlplane.store.transaction import known_failure
 
@@ -102,6 +103,13 @@ class Store:
         if not found:
             raise NotInitialised("the database has no shards yet")
         return found
+
+    async def mark_restored(
+        self, reason: str, shards: Sequence[int] | None = None
+    ) -> dict[int, int]:
+        """Marks shards (None: all) as restored and deposes their leaders; the new epochs."""
+        async with self._in_time() as connection:
+            return await mark_restored(connection, reason, (), shards)
 
     async def ensure_partitions(self, days: Iterable[int]) -> int:
         """Makes the partitions of days (since the epoch) that are missing; how many those were."""

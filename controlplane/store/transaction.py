@@ -24,6 +24,7 @@ from controlplane.store.errors import (
     Deposed,
     NotInitialised,
     RowsLostError,
+    WentBack,
     aborted_by_commit,
     connection_lost,
     refusal_of,
@@ -113,10 +114,19 @@ async def _run(connection: asyncpg.Connection, statement: Statement) -> None:
 
 
 async def _was_there(connection: asyncpg.Connection, fence: Fence) -> bool:
-    """False: the batch is there already. Raises Deposed when another epoch is."""
-    state = await read_state(connection, fence.shard)
-    if state.epoch != fence.epoch:
+    """False: the batch is there already. See `judge_fence`."""
+    return judge_fence(fence, await read_state(connection, fence.shard))
+
+
+def judge_fence(fence: Fence, state: ShardState) -> bool:
+    """What a fence means that the row of its shard did not pass. False: the batch is there already.
+
+    Raises Deposed when a later epoch is, and WentBack when less is there than was committed.
+    """
+    if state.epoch > fence.epoch:
         raise Deposed(fence.shard, state.epoch)
+    if state[1:3] < (fence.epoch, fence.batch - 1):
+        raise WentBack(fence.shard, state.epoch)
     if state.batch != fence.batch:
         raise RowsLostError(f"{fence} follows batch {state.batch}")
     return False

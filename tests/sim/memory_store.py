@@ -19,6 +19,7 @@ from controlplane.core.events import (
     DagRecord,
     EndRecord,
     LiveRecord,
+    RestoredRecord,
     RunRecord,
     ScheduleRecord,
     WaitRecord,
@@ -28,13 +29,12 @@ from controlplane.core.types import BUCKETS, DagKey
 from controlplane.store.errors import (
     BatchRefused,
     CommitUnknown,
-    Deposed,
     NotInitialised,
     RowsLostError,
     StoreUnavailable,
     TakeoverRefused,
 )
-from controlplane.store.ports import RUN_KEYS_MOST
+from controlplane.store.ports import EPOCH_LEAP, RUN_KEYS_MOST
 from controlplane.store.records import (
     Appended,
     CommandRow,
@@ -42,12 +42,16 @@ from controlplane.store.records import (
     Fence,
     RecoveredRows,
     ShardState,
+    ShardWord,
     VersionRow,
 )
 from controlplane.store.recovery import needed_versions
+from controlplane.store.transaction import judge_fence
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
+# By table and key; None: the row goes.
+Changes = dict[tuple[str, Key], Row | None]
 
 LOCK_TIMEOUT_S = 2.0
 TABLES = (
@@ -84,7 +88,9 @@ class Transaction:
         self._database = database
         self._shard = shard
         self.state: ShardState | None = None
-        self.changes: dict[tuple[str, Key], Row | None] = {}
+        self.server = ""
+        self.hold: tuple[int, int] | None = None
+        self.changes: Changes = {}
         self.open = True
         self.finished = asyncio.Event()
 
@@ -92,6 +98,10 @@ class Transaction:
         """Makes its changes true, unless it has ended."""
         if self.open:
             self._database.apply(self.state, self.changes)
+            if self.state is not None and self.server:
+                self._database.note_server(self.state, self.server)
+            if self.hold is not None:
+                self._database.change_hold(self._shard, *self.hold)
             self.rollback()
 
     def rollback(self) -> None:
@@ -134,24 +144,79 @@ class MemoryDatabase:
         self.now_us = now_us
         self.shards = {k: ShardState(k, 0, 0, b"", "", "", 0) for k in range(shards)}
         self.takeovers: list[ShardState] = []
+        # The last batch of each epoch that is over; what a shard knows of restores and its server.
+        self.last_batches: dict[tuple[int, int], int] = {}
+        self.restored = dict.fromkeys(range(shards), RestoredRecord())
+        self.hold_until_us = dict.fromkeys(range(shards), 0)
+        self.servers = dict.fromkeys(range(shards), "")
+        self.server = "1/00000001"
         self.tables: dict[str, dict[Key, Row]] = {name: {} for name in TABLES}
         self.specs: dict[bytes, bytes] = {}
         self.locks: dict[int, Transaction] = {}
         self.waiting: dict[int, int] = dict.fromkeys(range(shards), 0)
         self.commands = 0
         self.run_keys = RUN_KEYS_MOST
+        # Called at every COMMIT with what it will do, the rows being as they were.
+        self.watchers: list[Callable[[ShardState | None, Changes], None]] = []
 
-    def apply(self, state: ShardState | None, changes: dict[tuple[str, Key], Row | None]) -> None:
+    def apply(self, state: ShardState | None, changes: Changes) -> None:
         """What a COMMIT does."""
+        for watch in self.watchers:
+            watch(state, changes)
         if state is not None:
-            if state.epoch != self.shards[state.shard].epoch:
+            before = self.shards[state.shard]
+            if state.epoch != before.epoch:
                 self.takeovers.append(state)
+                self.last_batches[before.shard, before.epoch] = before.batch
             self.shards[state.shard] = state
         for (table, key), row in changes.items():
             if row is None:
                 self.tables[table].pop(key, None)
             else:
                 self.tables[table][key] = row
+
+    def note_server(self, state: ShardState, server: str) -> None:
+        """The server of a takeover; another one than before may lack commits."""
+        shard, before = state.shard, self.servers[state.shard]
+        self.servers[shard] = server
+        if before not in ("", server):
+            reason = f"the server is {server} and was {before}"
+            self.restored[shard] = RestoredRecord(state.epoch, self.now_us(), 2, reason)
+
+    def change_hold(self, shard: int, hold: int, until_us: int) -> None:
+        """What the leader of a shard holds back."""
+        self.restored[shard] = self.restored[shard]._replace(hold=hold)
+        self.hold_until_us[shard] = until_us
+
+    def contradicted(self, words: Sequence[ShardWord]) -> list[ShardWord]:
+        """As ShardStore.contradicted."""
+        return [word for word in words if word.shard in self.shards and self._lacks(word)]
+
+    def _lacks(self, word: ShardWord) -> bool:
+        shard, epoch, holder, batch = word
+        if epoch < self.restored[shard].epoch:
+            return False
+        taken = [row for row in self.takeovers if (row.shard, row.epoch) == (shard, epoch)]
+        if not taken or (holder and holder != taken[0].holder):
+            return True
+        row = self.shards[shard]
+        last = row.batch if epoch == row.epoch else self.last_batches[shard, epoch]
+        return batch > last
+
+    def mark_restored(self, reason: str, words: Sequence[ShardWord]) -> dict[int, int]:
+        """As ShardStore.mark_restored; what was under way on the rows has to be begun anew."""
+        if words and not self.contradicted(words):
+            return {}
+        for transaction in list(self.locks.values()):
+            transaction.rollback()
+        for shard, row in self.shards.items():
+            above = max((word.epoch for word in words if word.shard == shard), default=0)
+            epoch = max(row.epoch, above) + EPOCH_LEAP
+            self.last_batches[shard, row.epoch] = row.batch
+            self.shards[shard] = row._replace(epoch=epoch, batch=0, holder=b"")
+            self.restored[shard] = RestoredRecord(epoch, self.now_us(), 2, reason)
+            self.hold_until_us[shard] = 0
+        return {shard: row.epoch for shard, row in self.shards.items()}
 
     async def lock(self, shard: int, *, terminate: bool) -> Transaction:
         """Opens a transaction on the row of a shard; with `terminate` whoever has it loses it."""
@@ -242,17 +307,27 @@ class MemoryStore:
                 transaction = await self._open(shard, terminate=True)
                 found = self.database.shards[shard]
                 if found.epoch == expected_epoch:
-                    epoch, now_us = expected_epoch + 1, self.database.now_us()
+                    moved = self.database.servers[shard] not in ("", self.database.server)
+                    epoch = expected_epoch + (EPOCH_LEAP if moved else 1)
+                    now_us, transaction.server = self.database.now_us(), self.database.server
                     transaction.state = ShardState(shard, epoch, 0, holder, node, address, now_us)
                     await self._finish(transaction, shard)
                     return epoch
             except CommitUnknown:
                 continue
             transaction.rollback()
-            if found.holder == holder and found.epoch == expected_epoch + 1:
+            if found.holder == holder:
                 return found.epoch
             raise TakeoverRefused(shard, found.epoch)
         raise StoreUnavailable(f"whether shard {shard} was taken over is not known")
+
+    async def contradicted(self, words: Sequence[ShardWord]) -> list[ShardWord]:
+        await self._read(-1)
+        return self.database.contradicted(words)
+
+    async def mark_restored(self, reason: str, words: Sequence[ShardWord] = ()) -> dict[int, int]:
+        await self._read(-1)
+        return self.database.mark_restored(reason, words)
 
     async def commit(self, fence: Fence, writes: Writes, *, settle: bool = False) -> bool:
         return await self._write(
@@ -293,7 +368,7 @@ class MemoryStore:
         with _ended_by_failure(transaction):
             if (found.epoch, found.batch) != (epoch, batch - 1):
                 transaction.rollback()
-                return _was_there(found, fence)
+                return judge_fence(fence, found)
             transaction.state = found._replace(batch=batch)
             fill(transaction)
             await self._at_write(transaction, shard)
@@ -357,14 +432,6 @@ def _ended_by_failure(transaction: Transaction) -> Iterator[None]:
         raise
 
 
-def _was_there(found: ShardState, fence: Fence) -> bool:
-    if found.epoch != fence.epoch:
-        raise Deposed(fence.shard, found.epoch)
-    if found.batch != fence.batch:
-        raise RowsLostError(f"{fence} follows batch {found.batch}")
-    return False
-
-
 def plan(transaction: Transaction, fence: Fence, writes: Writes) -> None:
     """Puts the rows of a batch into a transaction, as the statements of PostgreSQL would."""
     for kind in WRITE_KINDS:
@@ -378,6 +445,8 @@ def plan(transaction: Transaction, fence: Fence, writes: Writes) -> None:
     for row in writes.applied:
         values = row._asdict()
         _answer(transaction, fence.shard, values.pop("command"), **values)
+    for hold in writes.holds:
+        transaction.hold = hold.hold, hold.until_us
 
 
 def _check_texts(row: Sequence[Any]) -> None:
@@ -511,6 +580,7 @@ def recovered_rows(database: MemoryDatabase, shard: int) -> RecoveredRows:
         _records(LiveRecord, mine("attempt_live")),
         _records(EndRecord, _last_ends(database, numbers)),
         _records(WaitRecord, waits),
+        database.restored[shard],
     )
 
 

@@ -197,6 +197,10 @@ FROM unnest($2::int8[], $3::int2[], $4::text[], $5::int8[])
 WHERE inbox.command = ANY($2) AND inbox.command = given.command AND (inbox.shard + 0) = $1
     AND inbox.applied_us IS NULL;
 
+-- name: change_hold
+-- What is held back after the store went back, and until when about.
+UPDATE shard SET hold = $2, hold_until_us = $3 WHERE shard = $1;
+
 -- name: quarantine_command
 UPDATE inbox SET outcome = 5, detail = $3,
     applied_us = (extract(epoch FROM clock_timestamp()) * 1000000)::int8

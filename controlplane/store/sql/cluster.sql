@@ -2,7 +2,8 @@
 
 -- name: list_shards
 SELECT shard.shard, epoch, batch, node, address, taken_over_us,
-    coalesce(runs.number, 0), coalesce(attempts.number, 0), coalesce(poisoned.number, 0)
+    coalesce(runs.number, 0), coalesce(attempts.number, 0), coalesce(poisoned.number, 0),
+    hold, hold_until_us, restored_reason
 FROM shard
 LEFT JOIN (SELECT shard, count(*) AS number FROM run WHERE finished_us IS NULL GROUP BY shard)
     AS runs USING (shard)
@@ -11,6 +12,15 @@ LEFT JOIN (SELECT shard, count(*) AS number FROM attempt_live GROUP BY shard)
 LEFT JOIN (SELECT shard, count(*) AS number FROM quarantine GROUP BY shard)
     AS poisoned USING (shard)
 ORDER BY shard.shard;
+
+-- name: list_asynchronous_standbys
+-- Streams of logical replication and of a backup that is being taken are no standbys.
+SELECT coalesce(nullif(walsender.application_name, ''), walsender.client_addr::text, 'unnamed')
+FROM pg_stat_replication AS walsender
+LEFT JOIN pg_replication_slots AS slot ON slot.active_pid = walsender.pid
+WHERE walsender.sync_state = 'async' AND walsender.state IN ('streaming', 'catchup')
+    AND walsender.application_name <> 'pg_basebackup' AND slot.slot_type IS DISTINCT FROM 'logical'
+ORDER BY 1;
 
 -- name: list_agents
 SELECT agent, incarnation, boot_id, version, cpu_millis, memory_bytes, connected_us,

@@ -5,8 +5,11 @@ SELECT day, run, run_id, tenant, dag, digest, state, reason, cause, schedule, lo
     created_us, started_us
 FROM run WHERE shard = $1 AND finished_us IS NULL ORDER BY run;
 
+-- name: recover_restored
+SELECT restored_epoch, restored_us, hold, restored_reason FROM shard WHERE shard = $1;
+
 -- name: recover_live
-SELECT run, task, expansion, attempt_id, number, agent, incarnation, assigned_us, started_us
+SELECT run, task, expansion, attempt_id, number, agent, incarnation, assigned_us, started_us, epoch
 FROM attempt_live WHERE shard = $1;
 
 -- name: recover_ended
@@ -16,11 +19,12 @@ FROM attempt_live WHERE shard = $1;
 -- (8) or is unknown (9). A late success that was adopted makes its attempt count as succeeded (3).
 SELECT ended.run, ended.task, ended.expansion, ended.number,
     CASE WHEN late.finished_us IS NULL THEN ended.state ELSE 3 END,
-    coalesce(late.finished_us, ended.finished_us), ended.attempt_id
+    coalesce(late.finished_us, ended.finished_us), ended.attempt_id, ended.epoch
 FROM run
 CROSS JOIN LATERAL (
     SELECT DISTINCT ON (task, expansion)
-        attempt.run, task, expansion, number, attempt.state, attempt.finished_us, attempt_id
+        attempt.run, task, expansion, number, attempt.state, attempt.finished_us, attempt_id,
+        epoch
     FROM attempt WHERE attempt.day = run.day AND attempt.run = run.run
     ORDER BY task, expansion, number DESC, ended_epoch DESC, ended_batch DESC,
         attempt.state IN (7, 8, 9), attempt_id DESC

@@ -21,7 +21,9 @@ CLEAN = (
     "".join(f"DELETE FROM {table};" for table in TABLES)
     + """
 DROP FUNCTION IF EXISTS stall CASCADE;
-UPDATE shard SET epoch = 0, batch = 0, holder = '', node = '', address = '', taken_over_us = 0;
+UPDATE shard SET epoch = 0, batch = 0, holder = '', node = '', address = '', taken_over_us = 0,
+    batch_before = 0, server = '', restored_epoch = 0, restored_us = 0, restored_reason = '',
+    hold = 0, hold_until_us = 0;
 """
 )
 ALONE = """

@@ -15,7 +15,7 @@ from typing import Protocol, Self
 import asyncpg
 
 from controlplane.store.connections import StoreSettings
-from controlplane.store.ports import ShardStore
+from controlplane.store.ports import EPOCH_LEAP, ShardStore
 from controlplane.store.queries import query
 from controlplane.store.records import ShardState
 from controlplane.store.shards import PostgresShardStore
@@ -106,6 +106,12 @@ class Harness(Protocol):
 
     async def put_spec(self, digest: bytes, spec: bytes) -> None: ...
 
+    async def forget(self, shard: int, epoch: int, batch: int) -> None:
+        """The store goes back: it knows nothing of the shard after this epoch and batch."""
+
+    async def promote(self) -> None:
+        """The next takeover finds another server than the one before."""
+
 
 class RawTakeover:
     def __init__(self, connection: asyncpg.Connection) -> None:
@@ -149,7 +155,7 @@ class PostgresHarness:
     async def open_takeover(self, shard: int, epoch: int, holder: bytes) -> OpenTakeover:
         raw = await self.connection()
         await raw.execute("BEGIN")
-        await raw.execute(query("take_over"), shard, epoch, holder, "other", "other:1")
+        await raw.execute(query("take_over"), shard, epoch, holder, "other", "other:1", EPOCH_LEAP)
         return RawTakeover(raw)
 
     async def _some(self, sql: str) -> bool:
@@ -187,6 +193,15 @@ class PostgresHarness:
     async def put_spec(self, digest: bytes, spec: bytes) -> None:
         sql = "INSERT INTO dag_version (digest, spec, created_us) VALUES ($1, $2, 1)"
         await self.admin.execute(sql, digest, spec)
+
+    async def forget(self, shard: int, epoch: int, batch: int) -> None:
+        sql = "UPDATE shard SET epoch = $2, batch = $3 WHERE shard = $1"
+        await self.admin.execute(sql, shard, epoch, batch)
+        sql = "DELETE FROM shard_epoch WHERE shard = $1 AND epoch > $2"
+        await self.admin.execute(sql, shard, epoch)
+
+    async def promote(self) -> None:
+        await self.admin.execute("UPDATE shard SET server = '1/00000009'")
 
 
 class StallingFaults(Faults):
@@ -278,3 +293,12 @@ class MemoryHarness:
 
     async def put_spec(self, digest: bytes, spec: bytes) -> None:
         self.database.specs[digest] = spec
+
+    async def forget(self, shard: int, epoch: int, batch: int) -> None:
+        found = self.database.shards[shard]
+        self.database.shards[shard] = found._replace(epoch=epoch, batch=batch)
+        taken = self.database.takeovers
+        taken[:] = [row for row in taken if row.shard != shard or row.epoch <= epoch]
+
+    async def promote(self) -> None:
+        self.database.server = "1/00000009"

@@ -12,7 +12,7 @@ from controlplane.core.effects import (
 )
 from controlplane.core.events import LiveRecord, ScheduleRecord, WaitRecord
 from controlplane.core.states import AttemptState, RunState
-from controlplane.store.errors import BatchRefused, NotInitialised, RowsLostError
+from controlplane.store.errors import BatchRefused, NotInitialised, RowsLostError, WentBack
 from controlplane.store.records import CommandRow, Fence, VersionRow
 from tests.contract.store.rows import (
     AGENT,
@@ -72,8 +72,8 @@ async def test_batches_are_counted_by_the_fence(harness, leader):
     assert (state.epoch, state.batch, state.holder) == (1, 2, HOLDER)
 
 
-async def test_a_batch_out_of_order_is_our_bug(harness, leader):
-    with pytest.raises(RowsLostError):
+async def test_a_batch_whose_predecessors_are_gone_tells_that_the_store_went_back(harness, leader):
+    with pytest.raises(WentBack):
         await harness.store.commit(Fence(0, 1, 5), Writes())
 
 
@@ -82,7 +82,7 @@ async def test_a_hop_moves_the_parent_to_the_history_and_assigns_the_child(harne
     assert await leader(second_hop())
     rows = await harness.store.recover(0)
     ids = (attempt_id(2), 1, AGENT, INCARNATION)
-    assert rows.live == (LiveRecord(1, 1, 0, *ids, NOW_US + 2, None),)
+    assert rows.live == (LiveRecord(1, 1, 0, *ids, NOW_US + 2, None, 1),)
     [ended] = rows.ended
     assert (ended.run, ended.task, ended.number) == (1, 0, 1)
     assert (ended.state, ended.finished_us) == (AttemptState.SUCCEEDED, NOW_US + 20)

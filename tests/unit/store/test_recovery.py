@@ -11,7 +11,7 @@ from controlplane.store.errors import StoreUnavailable
 from controlplane.store.recovery import read_live_rows
 from tests.sim.virtual import run_virtual
 
-READS = 6
+READS = 7
 
 
 class SlowConnection:

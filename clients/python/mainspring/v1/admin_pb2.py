@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19mainspring/v1/admin.proto\x12\rmainspring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc4\x01\n\x05Shard\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x05 \x01(\x03\x12\x31\n\rtakeover_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlive_runs\x18\x07 \x01(\x03\x12\x15\n\rlive_attempts\x18\x08 \x01(\x03\x12\x13\n\x0bquarantined\x18\t \x01(\x03\"U\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd3\x01\n\x05\x41gent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x0b\n\x03\x63pu\x18\x03 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x12\x15\n\rlive_attempts\x18\x05 \x01(\x03\x12\x13\n\x0bincarnation\x18\x06 \x01(\t\x12\x30\n\x0c\x63onnect_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bgranted_cpu\x18\x08 \x01(\x01\x12\x13\n\x0b\x63ontainment\x18\t \x01(\t\"\\\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0e\n\x06shards\x18\x04 \x01(\x05\x12\x0e\n\x06tenant\x18\x05 \x01(\t\"\x13\n\x11ListShardsRequest\":\n\x12ListShardsResponse\x12$\n\x06shards\x18\x01 \x03(\x0b\x32\x14.mainspring.v1.Shard\"\x12\n\x10ListNodesRequest\"7\n\x11ListNodesResponse\x12\"\n\x05nodes\x18\x01 \x03(\x0b\x32\x13.mainspring.v1.Node\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x12ListAgentsResponse\x12$\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x14.mainspring.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x16\n\x14GetServerInfoRequest2\xd5\x02\n\x0c\x41\x64minService\x12Q\n\nListShards\x12 .mainspring.v1.ListShardsRequest\x1a!.mainspring.v1.ListShardsResponse\x12N\n\tListNodes\x12\x1f.mainspring.v1.ListNodesRequest\x1a .mainspring.v1.ListNodesResponse\x12Q\n\nListAgents\x12 .mainspring.v1.ListAgentsRequest\x1a!.mainspring.v1.ListAgentsResponse\x12O\n\rGetServerInfo\x12#.mainspring.v1.GetServerInfoRequest\x1a\x19.mainspring.v1.ServerInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19mainspring/v1/admin.proto\x12\rmainspring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x02\n\x05Shard\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\r\n\x05\x62\x61tch\x18\x05 \x01(\x03\x12\x31\n\rtakeover_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlive_runs\x18\x07 \x01(\x03\x12\x15\n\rlive_attempts\x18\x08 \x01(\x03\x12\x13\n\x0bquarantined\x18\t \x01(\x03\x12\x34\n\x10recovering_until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11recovering_reason\x18\x0b \x01(\t\"U\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd3\x01\n\x05\x41gent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x0b\n\x03\x63pu\x18\x03 \x01(\x01\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x12\x15\n\rlive_attempts\x18\x05 \x01(\x03\x12\x13\n\x0bincarnation\x18\x06 \x01(\t\x12\x30\n\x0c\x63onnect_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bgranted_cpu\x18\x08 \x01(\x01\x12\x13\n\x0b\x63ontainment\x18\t \x01(\t\"{\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0e\n\x06shards\x18\x04 \x01(\x05\x12\x0e\n\x06tenant\x18\x05 \x01(\t\x12\x1d\n\x15\x61synchronous_standbys\x18\x06 \x03(\t\"\x13\n\x11ListShardsRequest\":\n\x12ListShardsResponse\x12$\n\x06shards\x18\x01 \x03(\x0b\x32\x14.mainspring.v1.Shard\"\x12\n\x10ListNodesRequest\"7\n\x11ListNodesResponse\x12\"\n\x05nodes\x18\x01 \x03(\x0b\x32\x13.mainspring.v1.Node\":\n\x11ListAgentsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x12ListAgentsResponse\x12$\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x14.mainspring.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x16\n\x14GetServerInfoRequest2\xd5\x02\n\x0c\x41\x64minService\x12Q\n\nListShards\x12 .mainspring.v1.ListShardsRequest\x1a!.mainspring.v1.ListShardsResponse\x12N\n\tListNodes\x12\x1f.mainspring.v1.ListNodesRequest\x1a .mainspring.v1.ListNodesResponse\x12Q\n\nListAgents\x12 .mainspring.v1.ListAgentsRequest\x1a!.mainspring.v1.ListAgentsResponse\x12O\n\rGetServerInfo\x12#.mainspring.v1.GetServerInfoRequest\x1a\x19.mainspring.v1.ServerInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,27 +33,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mainspring.v1.admin_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SHARD']._serialized_start=78
-  _globals['_SHARD']._serialized_end=274
-  _globals['_NODE']._serialized_start=276
-  _globals['_NODE']._serialized_end=361
-  _globals['_AGENT']._serialized_start=364
-  _globals['_AGENT']._serialized_end=575
-  _globals['_SERVERINFO']._serialized_start=577
-  _globals['_SERVERINFO']._serialized_end=669
-  _globals['_LISTSHARDSREQUEST']._serialized_start=671
-  _globals['_LISTSHARDSREQUEST']._serialized_end=690
-  _globals['_LISTSHARDSRESPONSE']._serialized_start=692
-  _globals['_LISTSHARDSRESPONSE']._serialized_end=750
-  _globals['_LISTNODESREQUEST']._serialized_start=752
-  _globals['_LISTNODESREQUEST']._serialized_end=770
-  _globals['_LISTNODESRESPONSE']._serialized_start=772
-  _globals['_LISTNODESRESPONSE']._serialized_end=827
-  _globals['_LISTAGENTSREQUEST']._serialized_start=829
-  _globals['_LISTAGENTSREQUEST']._serialized_end=887
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=889
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=972
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=974
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=996
-  _globals['_ADMINSERVICE']._serialized_start=999
-  _globals['_ADMINSERVICE']._serialized_end=1340
+  _globals['_SHARD']._serialized_end=355
+  _globals['_NODE']._serialized_start=357
+  _globals['_NODE']._serialized_end=442
+  _globals['_AGENT']._serialized_start=445
+  _globals['_AGENT']._serialized_end=656
+  _globals['_SERVERINFO']._serialized_start=658
+  _globals['_SERVERINFO']._serialized_end=781
+  _globals['_LISTSHARDSREQUEST']._serialized_start=783
+  _globals['_LISTSHARDSREQUEST']._serialized_end=802
+  _globals['_LISTSHARDSRESPONSE']._serialized_start=804
+  _globals['_LISTSHARDSRESPONSE']._serialized_end=862
+  _globals['_LISTNODESREQUEST']._serialized_start=864
+  _globals['_LISTNODESREQUEST']._serialized_end=882
+  _globals['_LISTNODESRESPONSE']._serialized_start=884
+  _globals['_LISTNODESRESPONSE']._serialized_end=939
+  _globals['_LISTAGENTSREQUEST']._serialized_start=941
+  _globals['_LISTAGENTSREQUEST']._serialized_end=999
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=1001
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=1084
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=1086
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=1108
+  _globals['_ADMINSERVICE']._serialized_start=1111
+  _globals['_ADMINSERVICE']._serialized_end=1452
 # @@protoc_insertion_point(module_scope)

@@ -34,10 +34,12 @@ class Shard(_message.Message):
     LIVE_RUNS_FIELD_NUMBER: _builtins.int
     LIVE_ATTEMPTS_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
+    RECOVERING_UNTIL_FIELD_NUMBER: _builtins.int
+    RECOVERING_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name: shards/{shard}; shards are numbered from 0."""
     epoch: _builtins.int
-    """Epoch: grows by one with every takeover."""
+    """Epoch: grows with every takeover."""
     node: _builtins.str
     """Id of the node that leads it; empty: none has led it yet."""
     address: _builtins.str
@@ -50,9 +52,15 @@ class Shard(_message.Message):
     """Number of live attempts."""
     quarantined: _builtins.int
     """Number of quarantined rows; anything but 0 wants a look at the node's log."""
+    recovering_reason: _builtins.str
+    """How it was found out that the store went back; empty: it never did."""
     @_builtins.property
     def takeover_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the last takeover."""
+
+    @_builtins.property
+    def recovering_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when tasks are held back because the store went back in time; unset: none are."""
 
     def __init__(
         self,
@@ -66,10 +74,12 @@ class Shard(_message.Message):
         live_runs: _builtins.int = ...,
         live_attempts: _builtins.int = ...,
         quarantined: _builtins.int = ...,
+        recovering_until: _timestamp_pb2.Timestamp | None = ...,
+        recovering_reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["takeover_time", b"takeover_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recovering_until", b"recovering_until", "takeover_time", b"takeover_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "batch", b"batch", "epoch", b"epoch", "live_attempts", b"live_attempts", "live_runs", b"live_runs", "name", b"name", "node", b"node", "quarantined", b"quarantined", "takeover_time", b"takeover_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "batch", b"batch", "epoch", b"epoch", "live_attempts", b"live_attempts", "live_runs", b"live_runs", "name", b"name", "node", b"node", "quarantined", b"quarantined", "recovering_reason", b"recovering_reason", "recovering_until", b"recovering_until", "takeover_time", b"takeover_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -174,6 +184,7 @@ class ServerInfo(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    ASYNCHRONOUS_STANDBYS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Version of mainspring-server."""
     cluster: _builtins.str
@@ -184,6 +195,12 @@ class ServerInfo(_message.Message):
     """Number of shards of the cluster."""
     tenant: _builtins.str
     """Tenant of the credential that asked."""
+    @_builtins.property
+    def asynchronous_standbys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Standbys of the store that are not replicated to synchronously: what was acknowledged may be
+        missing on them.
+        """
+
     def __init__(
         self,
         *,
@@ -192,10 +209,11 @@ class ServerInfo(_message.Message):
         node: _builtins.str = ...,
         shards: _builtins.int = ...,
         tenant: _builtins.str = ...,
+        asynchronous_standbys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "node", b"node", "shards", b"shards", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asynchronous_standbys", b"asynchronous_standbys", "cluster", b"cluster", "node", b"node", "shards", b"shards", "tenant", b"tenant", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -171,6 +171,7 @@ class SessionRequest(_message.Message):
     GRANT_FIELD_NUMBER: _builtins.int
     RECALL_FIELD_NUMBER: _builtins.int
     LOG_DATA_FIELD_NUMBER: _builtins.int
+    MEMORIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """First frame of a session, and only there."""
@@ -211,6 +212,12 @@ class SessionRequest(_message.Message):
     def log_data(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogData]:
         """Pieces of logs that the node asked for."""
 
+    @_builtins.property
+    def memories(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardMemory]:
+        """What the agent remembered of shards for which this node claims something else; it comes before
+        the inventories of these shards.
+        """
+
     def __init__(
         self,
         *,
@@ -224,10 +231,11 @@ class SessionRequest(_message.Message):
         grant: Global___Grant | None = ...,
         recall: Global___Recall | None = ...,
         log_data: _abc.Iterable[Global___LogData] | None = ...,
+        memories: _abc.Iterable[Global___ShardMemory] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grant", b"grant", "heartbeat", b"heartbeat", "hello", b"hello", "recall", b"recall"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "grant", b"grant", "heartbeat", b"heartbeat", "hello", b"hello", "inventories", b"inventories", "log_data", b"log_data", "recall", b"recall", "rejected", b"rejected", "results", b"results", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "grant", b"grant", "heartbeat", b"heartbeat", "hello", b"hello", "inventories", b"inventories", "log_data", b"log_data", "memories", b"memories", "recall", b"recall", "rejected", b"rejected", "results", b"results", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -406,22 +414,26 @@ class ShardMemory(_message.Message):
     SHARD_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """Number of the shard."""
     epoch: _builtins.int
     """The highest epoch."""
     batch: _builtins.int
     """The highest batch of that epoch."""
+    holder: _builtins.bytes
+    """Random id of the takeover that began the epoch; empty: not stated."""
     def __init__(
         self,
         *,
         shard: _builtins.int = ...,
         epoch: _builtins.int = ...,
         batch: _builtins.int = ...,
+        holder: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "epoch", b"epoch", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "epoch", b"epoch", "holder", b"holder", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -627,6 +639,7 @@ class Inventory(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     LIVE_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """Number of the shard."""
     epoch: _builtins.int
@@ -639,6 +652,10 @@ class Inventory(_message.Message):
     def finished(self) -> _containers.RepeatedCompositeFieldContainer[Global___Result]:
         """Attempts that are over and not yet acknowledged."""
 
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptSubject]:
+        """What all these attempts are of, for a shard whose store has forgotten them."""
+
     def __init__(
         self,
         *,
@@ -646,14 +663,49 @@ class Inventory(_message.Message):
         epoch: _builtins.int = ...,
         live: _abc.Iterable[Global___LiveAttempt] | None = ...,
         finished: _abc.Iterable[Global___Result] | None = ...,
+        subjects: _abc.Iterable[Global___AttemptSubject] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "finished", b"finished", "live", b"live", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "finished", b"finished", "live", b"live", "shard", b"shard", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Inventory: _TypeAlias = Inventory  # noqa: Y015
+
+@_typing.final
+class AttemptSubject(_message.Message):
+    """AttemptSubject says which task instance an attempt is of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_ID_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    attempt_id: _builtins.bytes
+    """Id of the attempt, 16 bytes."""
+    run: _builtins.str
+    """Id of the run, a UUID in text form."""
+    task: _builtins.str
+    """Id of the task."""
+    number: _builtins.int
+    """Number of the attempt, 1 for the first."""
+    def __init__(
+        self,
+        *,
+        attempt_id: _builtins.bytes = ...,
+        run: _builtins.str = ...,
+        task: _builtins.str = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "number", b"number", "run", b"run", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptSubject: _TypeAlias = AttemptSubject  # noqa: Y015
 
 @_typing.final
 class LiveAttempt(_message.Message):
