@@ -11,7 +11,8 @@ import sys
 import time
 
 from tests.sim.invariants import ViolationError
-from tests.sim.world import Options, simulate
+from tests.sim.swarm import Options
+from tests.sim.world import simulate
 
 
 def main() -> int:

@@ -134,7 +134,7 @@ class SimAgent:
     def _exit(self, why: str) -> None:
         if not self.alive:
             return
-        self._host.witness.note("agent ends", self._host.host, why)
+        self._host.witness.note(".", self._host.host, "agent ends:", why)
         self._host.crash_agent()
         self._host.loop.call_outside(self._host.random.uniform(0.5, 2.0), self._host.start_agent)
 
@@ -269,6 +269,8 @@ class SimAgent:
 
     def _send(self, action: actions.Send) -> None:
         link = self._links.get((action.address, action.session))
+        if link is not None:
+            self._host.witness.sent(self._host.host, link.node, action.entries)
         pending = deque(action.entries)
         while link is not None and pending:
             link.send_to_node(codec.encode(pending))

@@ -1,15 +1,15 @@
 """A simulated host: a disk, a clock since its boot, an agent, and its supervisors.
 
 Starts what a service manager would start again, and tells who is to be told what really happens.
-Its clock runs a little faster or slower than others, by what the drift of leases allows.
+Its clock runs as it is told, a little faster or slower than others.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from agent.core import events
 from agent.core.entries import Assign, Result
@@ -26,17 +26,28 @@ HELLO_S = 10.0
 GONE_S = 0.01
 
 
+class Clock(NamedTuple):
+    """How fast a machine's clock goes, and by how much its time of day is wrong.
+
+    Two rates are apart by 16 parts in 1,000 at most: by less than the drift in a lease.
+    """
+
+    rate: float = 1.0
+    skew_us: int = 0
+
+
 class Witness(Protocol):
     """Who is told what hosts really do."""
 
     def assigned(self, agent: str, assign: Assign) -> None: ...
-    def spawned(self, agent: str, assign: Assign) -> None: ...
+    def spawned(self, agent: str, assign: Assign, capacity: Amount) -> None: ...
     def ended(self, attempt_id: bytes, exit_code: int, signal: int) -> None: ...
     def journalled(self, result: Result) -> None: ...
     def granted(self, agent: str, amount: Amount, capacity: Amount) -> None: ...
+    def sent(self, agent: str, node: str, entries: Sequence[object]) -> None: ...
     def plan(self, assign: Assign) -> Plan: ...
     def trip(self, point: str, host: SimHost, attempt_id: bytes) -> None: ...
-    def note(self, *words: object) -> None: ...
+    def note(self, sign: str, *words: object) -> None: ...
 
 
 class SimHost:
@@ -51,6 +62,8 @@ class SimHost:
         random: Random,
         witness: Witness,
         host: str = "",
+        *,
+        clock: Clock,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
@@ -69,9 +82,7 @@ class SimHost:
         self.supervisor: SimSupervisor | None = None
         # Supervisors whose folder was deleted: nobody can reach them any more.
         self.forlorn: list[SimSupervisor] = []
-        # Two clocks are apart by 16 parts in 1,000 at most: by less than the drift in a lease.
-        self._rate = random.uniform(0.992, 1.008)
-        self._skew_us = random.randint(-500_000, 500_000)
+        self._rate, self._skew_us = clock
         self._dialling: asyncio.TimerHandle | None = None
         self._boot()
 
@@ -110,7 +121,7 @@ class SimHost:
     def start_agent(self) -> None:
         """What a service manager does when an agent has ended."""
         if self.up and self.agent is None:
-            self.witness.note("agent starts", self.host)
+            self.witness.note(".", self.host, "agent starts")
             self.agent = SimAgent(self)
 
     def crash_agent(self) -> None:
@@ -213,7 +224,7 @@ class SimHost:
         self.witness.trip(point, self, attempt_id)
 
     def spawned(self, assign: Assign) -> None:
-        self.witness.spawned(self.host, assign)
+        self.witness.spawned(self.host, assign, self.capacity)
 
     def ended(self, process: SimProcess) -> None:
         self.witness.ended(process.assign.attempt_id, process.code, process.signal)

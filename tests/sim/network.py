@@ -12,6 +12,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from tests.sim.swarm import NETS, Net
 from tests.sim.virtual import VirtualLoop
 
 Deliver = Callable[[Any], None]
@@ -23,22 +24,30 @@ LOST = -1.0
 class Network:
     """Delays, and which pairs of processes cannot reach each other now."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, net: Net = NETS["lan"]) -> None:
         self._random = random
+        self._net = net
         self.slow = 1.0
+        # The share of frames that are lost with their streams.
+        self.loss = 0.0
         self.parted: set[tuple[str, str]] = set()
         self.links: list[Link] = []
         self.taps: list[Tap] = []
 
     def tapped(self, link: Link, frame: Any) -> float:
-        """What the taps have done to a frame."""
+        """What becomes of a frame: LOST, or by how much it is late."""
+        if self.loss and self._random.random() < self.loss:
+            return LOST
+        if not self.taps:
+            return 0.0
         verdicts = [tap(link, frame) for tap in self.taps]
         return LOST if LOST in verdicts else sum(verdicts)
 
     def delay_s(self) -> float:
-        """Mostly a fraction of a millisecond, sometimes much more."""
-        usual = self._random.uniform(0.0001, 0.002)
-        return self.slow * (usual if self._random.random() < 0.97 else usual * 40)
+        """Mostly a short one, sometimes a much longer one."""
+        random, (usual_s, tardy_share, tardy_factor) = self._random.random, self._net
+        delay_s = self.slow * usual_s * (0.05 + 0.95 * random())
+        return delay_s * tardy_factor if random() < tardy_share else delay_s
 
     def reaches(self, one: str, other: str) -> bool:
         """Whether frames pass between two processes."""
@@ -109,8 +118,7 @@ class Link:
             self.break_off()
             return
         now_s = self._loop.time()
-        # Strictly later than the frame before: timers of one moment have no order among them.
-        due_s = max(self._last_s[end] + 1e-6, now_s + self._network.delay_s() + late_s)
+        due_s = max(self._last_s[end], now_s + self._network.delay_s() + late_s)
         self._last_s[end] = due_s
         self._loop.call_outside(due_s - now_s, self._arrive, deliver)
 

@@ -41,13 +41,16 @@ TIMES = LeaderTimes.of_leader_lease(
 
 
 class VirtualClock:
-    """The clocks of a simulated process."""
+    """The clocks of a simulated process. `rate`: of the monotonic one; `skew_us`: of the other."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    def __init__(self, loop: VirtualLoop, rate: float = 1.0, skew_us: int = 0) -> None:
         self._loop = loop
+        self._rate = rate
+        self._skew_us = skew_us
 
     def now(self) -> Now:
-        return Now(self._loop.wall_us, round(self._loop.time() * 1_000))
+        loop = self._loop
+        return Now(loop.wall_us + self._skew_us, round(loop.time() * self._rate * 1_000))
 
     def ticks_us(self) -> int:
         return round(self._loop.time() * 1e6)
@@ -96,6 +99,9 @@ class SimNode:
         keys: Keys,
         random: Random,
         peers: Iterable[str] = (),
+        *,
+        rate: float = 1.0,
+        skew_us: int = 0,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
@@ -103,7 +109,7 @@ class SimNode:
         self.name = name
         self.alive = True
         self._process = Stoppable()
-        self._clock = VirtualClock(loop)
+        self._clock = VirtualClock(loop, rate, skew_us)
         self.stats = Stats()
         self._fleet = Fleet()
         self.leaderships = Leaderships()

@@ -8,20 +8,21 @@ from controlplane.core.effects import Writes
 from controlplane.core.run.run import Run
 from controlplane.core.states import TaskState
 from controlplane.leader.committer import Committer
-from tests.sim.world import Options, simulate
+from tests.sim.swarm import Options
+from tests.sim.world import simulate
 
-SHORT = Options(seconds=20.0)
+SHORT = Options(seconds=20.0, agents=4)
 
 
 @pytest.mark.parametrize("seed", range(1, 11))
 def test_no_violation(seed: int):
     report = simulate(seed, SHORT)
     assert report.attempts > 50
-    assert report.faults > 0
+    assert report.faults.total() > 0
 
 
 def test_the_same_seed_gives_the_same_history():
-    size = Options(seconds=10.0)
+    size = Options(seconds=10.0, agents=4)
     once, again = simulate(8, size), simulate(8, size)
     assert once == again
     assert simulate(9, size).digest != once.digest

@@ -9,10 +9,10 @@ process is stopped none of it is done, and what became due is done when the proc
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
+from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -31,7 +31,7 @@ class Stoppable:
 
     def __init__(self) -> None:
         self.stopped = False
-        self._due: deque[tuple[asyncio.Handle, Callable[[], None]]] = deque()
+        self._due: list[asyncio.Handle] = []
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Calls a function as a part of this process."""
@@ -39,11 +39,9 @@ class Stoppable:
         context.run(_OWNER.set, self)
         return context.run(function, *args)
 
-    def held(self, handle: asyncio.Handle, call: Callable[[], None]) -> bool:
-        """Whether a call has to wait until the process goes on."""
-        if self.stopped:
-            self._due.append((handle, call))
-        return self.stopped
+    def hold(self, handle: asyncio.Handle) -> None:
+        """A call that is due has to wait until the process goes on."""
+        self._due.append(handle)
 
     def stop(self) -> None:
         """Nothing of it goes on."""
@@ -53,81 +51,59 @@ class Stoppable:
         """What became due meanwhile is done now, in its order."""
         self.stopped = False
         loop = asyncio.get_running_loop()
-        while self._due:
-            handle, call = self._due.popleft()
-            if not handle.cancelled():
-                loop.call_soon(call, context=Context())
+        assert isinstance(loop, VirtualLoop)
+        due, self._due = self._due, []
+        for handle in due:
+            loop.do_soon(handle, self)
 
 
 _OWNER: ContextVar[Stoppable] = ContextVar("owner")
 
 
-class _VirtualSelector(selectors.BaseSelector):
-    """Passes time instead of waiting for files; the loop registers descriptors as numbers."""
+class VirtualLoop(asyncio.BaseEventLoop):
+    """The loop of a simulation. Timers of one moment fire in the order in which they were set."""
 
     def __init__(self) -> None:
-        self.now_s = START_MONO_S
-        self._keys: dict[int, selectors.SelectorKey] = {}
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        key = selectors.SelectorKey(fileobj, fileobj, events, data)
-        self._keys[fileobj] = key
-        return key
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._keys.pop(fileobj)
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise DeadlockError("nothing is ready and no timer is set")
-        self.now_s += max(0.0, timeout)
-        return []
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return self._keys
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """The loop of a simulation."""
-
-    def __init__(self) -> None:
-        self._virtual = _VirtualSelector()
-        super().__init__(self._virtual)
+        super().__init__()
+        self._now_s = START_MONO_S
+        self._soon: deque[tuple[asyncio.Handle, Stoppable | None]] = deque()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle, Stoppable | None]] = []
+        self._set = 0
+        self._outside = Context()
 
     def time(self) -> float:
         """Virtual monotonic time, in seconds."""
-        return self._virtual.now_s
+        return self._now_s
 
     @property
     def wall_us(self) -> int:
         """Virtual wall time, in microseconds since the epoch."""
-        return START_WALL_US + round((self._virtual.now_s - START_MONO_S) * 1e6)
+        return START_WALL_US + round((self._now_s - START_MONO_S) * 1e6)
 
     def call_at(
         self, when: float, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        owner = _owner(context)
-        if owner is None:
-            return super().call_at(when, callback, *args, context=context)
-        guard = _Guard(owner, self, callback, args, context)
-        guard.handle = timer = super().call_at(when, guard, context=context)
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._set += 1
+        heappush(self._timers, (when, self._set, timer, _owner(context)))
         return timer
 
     def call_soon(
         self, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        owner = _owner(context)
-        if owner is None:
-            return super().call_soon(callback, *args, context=context)
-        guard = _Guard(owner, self, callback, args, context)
-        guard.handle = handle = super().call_soon(guard, context=context)
+        handle = asyncio.Handle(callback, args, self, context)
+        self._soon.append((handle, _owner(context)))
         return handle
 
     def call_outside(
         self, delay_s: float, callback: Callable[..., Any], *args: Any
     ) -> asyncio.TimerHandle:
         """As call_later, for what belongs to no process that can be stopped."""
-        return super().call_at(self.time() + delay_s, callback, *args, context=Context())
+        return self.call_at(self._now_s + delay_s, callback, *args, context=self._outside)
+
+    def do_soon(self, handle: asyncio.Handle, owner: Stoppable) -> None:
+        """A call that a process has held back is due again."""
+        self._soon.append((handle, owner))
 
     def run_in_executor(self, _executor: Any, function: Any, *args: Any) -> asyncio.Future[Any]:
         """There are no threads here: it is done at once."""
@@ -135,40 +111,33 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         done.set_result(function(*args))
         return done
 
+    def _run_once(self) -> None:
+        """One turn, of the calls that were due at its beginning; without any, time passes first."""
+        soon, timers = self._soon, self._timers
+        while timers and timers[0][2].cancelled():
+            heappop(timers)
+        if not soon:
+            if not timers:
+                raise DeadlockError("nothing is ready and no timer is set")
+            self._now_s = max(self._now_s, timers[0][0])
+        while timers and timers[0][0] <= self._now_s:
+            _, _, timer, owner = heappop(timers)
+            soon.append((timer, owner))
+        for _ in range(len(soon)):
+            handle, owner = soon.popleft()
+            if handle.cancelled():
+                continue
+            if owner is not None and owner.stopped:
+                owner.hold(handle)
+            else:
+                handle._run()
+
+    def _timer_handle_cancelled(self, _handle: asyncio.TimerHandle) -> None:
+        """A cancelled timer is passed over when it is due."""
+
 
 def _owner(context: Context | None) -> Stoppable | None:
     return _OWNER.get(None) if context is None else context.get(_OWNER)
-
-
-class _Guard:
-    """A call of a process that may be stopped when the call is due."""
-
-    __slots__ = ("_args", "_callback", "_context", "_loop", "_owner", "handle")
-
-    def __init__(
-        self,
-        owner: Stoppable,
-        loop: VirtualLoop,
-        callback: Callable[..., Any],
-        args: tuple[Any, ...],
-        context: Context | None,
-    ) -> None:
-        self._owner, self._loop = owner, loop
-        self._callback, self._args, self._context = callback, args, context
-        self.handle: asyncio.Handle
-
-    def __call__(self) -> None:
-        if not self._owner.held(self.handle, self._again):
-            self._callback(*self._args)
-
-    def _again(self) -> None:
-        if self.handle.cancelled() or self._owner.held(self.handle, self._again):
-            return
-        context = self._context
-        if context is None:
-            self._owner.run(self._callback, *self._args)
-        else:
-            context.run(self._callback, *self._args)
 
 
 async def pass_time(seconds: float) -> None:

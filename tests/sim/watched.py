@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.core.entries import Assign
+from agent.core.types import Amount
 from controlplane.core.states import AttemptState
 from tests.sim.cluster import Cluster
 from tests.sim.hosts import SimHost
@@ -31,10 +32,10 @@ class Watched(Cluster):
         ends = (link.agent, link.node) if to_node else (link.node, link.agent)
         self.frames.append((*ends, frame))
 
-    def spawned(self, agent: str, assign: Assign) -> None:
+    def spawned(self, agent: str, assign: Assign, capacity: Amount) -> None:
         self.spawns.setdefault(assign.task, []).append((agent, assign.attempt_id))
         self.alive[assign.attempt_id] = assign
-        super().spawned(agent, assign)
+        super().spawned(agent, assign, capacity)
 
     def ended(self, attempt_id: bytes, exit_code: int, signal: int) -> None:
         del self.alive[attempt_id]

@@ -1,14 +1,16 @@
 """A whole cluster from a seed: random work, random faults at random moments.
 
 Three phases: work with faults, healing (nothing breaks any more, schedules are paused), and the
-judgement. The same seed gives the same history; `digest` of a report says so.
+judgement. The same seed and options give the same history, in every process; `digest` of a report
+says so. The faults are planned before anything happens, so that one can be left out.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
@@ -17,13 +19,17 @@ from mainspring.v1 import dag_pb2 as pb
 from agent.core.entries import Assign
 from controlplane.core.states import AttemptState
 from tests.sim.breakage import Breakage
-from tests.sim.cluster import Cluster
+from tests.sim.cluster import LOST_S, Cluster
+from tests.sim.history import History
 from tests.sim.host_breakage import HostBreakage
 from tests.sim.hosts import SimHost
 from tests.sim.invariants import ViolationError
-from tests.sim.memory_store import ConnectionLost, Point
+from tests.sim.memory_store import Point
+from tests.sim.network import NETS
 from tests.sim.processes import Plan, random_plan
-from tests.sim.virtual import pass_time, run_virtual
+from tests.sim.swarm import Fault, Options, planned, stream
+from tests.sim.traps import Traps
+from tests.sim.virtual import START_MONO_S, pass_time, run_virtual
 from tests.sim.workload import random_dag
 
 GIANT = "giant"
@@ -31,20 +37,9 @@ LONGEST_S = 3_600.0
 Told = TypeVar("Told")
 
 
-@dataclass(frozen=True)
-class Options:
-    """The size of a world, and how long its first phase lasts (virtual seconds)."""
-
-    nodes: int = 3
-    shards: int = 4
-    agents: int = 4
-    dags: int = 6
-    seconds: float = 60.0
-
-
 @dataclass
 class Report:
-    """What happened."""
+    """What happened. `faults`: how many of each kind struck."""
 
     seed: int
     virtual_s: float = 0.0
@@ -52,69 +47,127 @@ class Report:
     attempts: int = 0
     assignments: int = 0
     takeovers: int = 0
-    faults: int = 0
+    instants: int = 0
     lost: int = 0
     unknown: int = 0
     late: int = 0
     adopted: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
     digest: str = ""
+
+
+class SeedFailedError(ViolationError):
+    """A violation in the world of a seed. `at_s`: after how many virtual seconds."""
+
+    def __init__(
+        self, seed: int, options: Options, cause: BaseException, history: History, at_s: float
+    ) -> None:
+        super().__init__(history.told(f"seed {seed}: {options}"))
+        self.violation = f"{type(cause).__name__}: {cause}"
+        self.kind = kind_of(cause)
+        self.at_s = at_s
+
+
+def kind_of(cause: BaseException) -> str:
+    """What two failures have in common: the invariant, or the type of the error."""
+    if isinstance(cause, ViolationError):
+        return str(cause).partition(":")[0]
+    return type(cause).__name__
 
 
 class World(Cluster):
     """One simulated cluster, its faults and its people."""
 
     def __init__(self, seed: int, options: Options) -> None:
-        super().__init__(seed, nodes=options.nodes, shards=options.shards)
+        super().__init__(
+            seed,
+            nodes=options.nodes,
+            shards=options.shards,
+            net=NETS[options.net],
+            skew_ms=options.skew_ms,
+            drift=options.drift,
+        )
         self._options = options
         self.report = Report(seed)
-        self._breaking = True
-        self._store_fault_share = self.random.choice((0.0, 0.002, 0.01))
-        # How often a process dies at the very moment in which it does something.
-        self._trip_share = self.random.choice((0.0, 0.001, 0.004))
-        self._fault_share = self.random.choice((0.1, 0.28, 0.28, 0.5))
-        self._breakage = Breakage(self)
-        self._host_breakage = HostBreakage(self)
+        self._plans = stream(seed, "plans")
+        self._wishes = stream(seed, "wishes")
+        self.people.mix, self.people.poison = options.mix, options.poison
+        breakage, host_breakage = Breakage(self), HostBreakage(self)
+        self._traps = Traps(self, host_breakage)
+        self._kinds = {**breakage.kinds, **host_breakage.kinds}
+        self._healers = (breakage.heal, host_breakage.heal, self._traps.heal)
+        # Whether anything was broken so far; afterwards nothing is promised of lateness.
+        self._hurt = bool(options.poison)
+        self.invariants.rows.instants.healthy_since_us = self._healthy_since_us
+
+    def _healthy_since_us(self) -> int | None:
+        return None if self._hurt else self._ready_us
 
     async def run(self) -> Report:
-        """Lives through all phases; raises ViolationError."""
+        """Lives through all phases; raises SeedFailedError."""
         try:
             async with asyncio.timeout(LONGEST_S):
                 await self._live()
         except Exception as error:
-            tail = "\n".join(self.lines[-40:])
-            raise ViolationError(f"seed {self.report.seed}: {error!r}\n{tail}") from error
+            self._is_wrong(error)
+            raise SeedFailedError(
+                self.seed, self._options, error, self.history, self._passed_s
+            ) from error
+        self.note("V", "no violation")
         return self._finished()
+
+    @property
+    def _passed_s(self) -> float:
+        return self.loop.time() - START_MONO_S
 
     async def _live(self) -> None:
         options, people = self._options, self.people
         self.start_nodes()
         for number in range(options.agents):
             self.start_host(f"agent-{number}")
+        random = stream(self.seed, "dags")
         for number in range(options.dags):
-            people.apply(random_dag(self.random, f"dag-{number}"))
+            people.apply(random_dag(random, f"dag-{number}", options.mix))
         giant = self._ask_for_a_giant()
-        end_s = self.loop.time() + options.seconds
-        while self.loop.time() < end_s:
-            await pass_time(self.random.uniform(0.05, 0.6))
-            self._act()
-            self.check()
+        # By then every shard has a leader and every agent its sessions.
+        self._ready_us = self.loop.wall_us + round(LOST_S * 1e6)
+        await self._work()
         self._heal()
         await self.settled(apart=GIANT)
         people.cancel(GIANT, giant)
         await self.settled()
         self.check_end()
 
-    def _act(self) -> None:
-        """One random thing happens."""
-        self.people.decide_some(0.05)
-        if self.random.random() >= self._fault_share:
-            self.people.act()
-            return
-        self.report.faults += 1
-        if self.random.random() < 0.5:
-            self._breakage.strike()
+    async def _work(self) -> None:
+        """Wishes and faults, each at its time."""
+        options, plan = self._options, planned(self.seed, self._options)
+        faults, wish_s = iter(plan), 0.0
+        fault = next(faults, None)
+        while True:
+            fault_s = fault.at_s if fault else options.seconds
+            next_s = min(wish_s, fault_s, options.seconds)
+            await pass_time(max(0.0, next_s - self._passed_s))
+            self.check()
+            if next_s >= options.seconds:
+                return
+            if fault is not None and fault_s <= wish_s:
+                self._strike(fault)
+                fault = next(faults, None)
+            else:
+                self.people.decide_some(0.05)
+                self.people.act()
+                wish_s = self._passed_s + self._wishes.expovariate(1.0 / options.wish_s)
+
+    def _strike(self, fault: Fault) -> None:
+        self._hurt = True
+        self.report.faults[fault.kind] += 1
+        self.note("F", f"#{fault.index}", fault.kind)
+        if fault.kind == "at-host":
+            self._traps.set_at_host(fault.index, fault.random)
+        elif fault.kind == "at-store":
+            self._traps.set_at_store(fault.index, fault.random)
         else:
-            self._host_breakage.strike()
+            self._kinds[fault.kind](fault.random)
 
     def _ask_for_a_giant(self) -> bytes:
         """A run that fits no agent is there all the time: it must not be in anybody's way."""
@@ -125,54 +178,51 @@ class World(Cluster):
         return self.people.trigger(GIANT)
 
     def _heal(self) -> None:
-        self.note("heal")
-        self._breaking = False
-        self._breakage.heal()
-        self._host_breakage.heal()
+        self.note(".", "all is healed, schedules are paused")
+        for heal in self._healers:
+            heal()
         for dag in self.people.dags:
             self.people.pause(dag, paused=True)
 
     def plan(self, assign: Assign) -> Plan:
-        return random_plan(self.random)
+        return random_plan(self._plans)
 
     def trip(self, point: str, host: SimHost, attempt_id: bytes) -> None:
-        if self._breaking and self.random.random() < self._trip_share:
-            self._host_breakage.strike_at(host, point)
+        self._traps.at_host(point, host)
 
     async def store_fault(self, point: Point, shard: int, node: str) -> None:
-        """A stall, or a lost connection, after which the backend may commit all the same."""
-        if not self._breaking or self.random.random() > self._store_fault_share:
-            return
-        self.note("store", point.name, shard)
-        if point is Point.COMMIT and self.random.random() < 0.5:
-            delay_s = self.random.uniform(0.0, 0.5)
-            self.loop.call_outside(delay_s, self.database.land, shard)
-        if self.random.random() < 0.3:
-            await pass_time(self.random.uniform(0.1, 3.0))
-        else:
-            raise ConnectionLost
+        await self._traps.at_store(point, shard, node)
 
     def _finished(self) -> Report:
         report, tables = self.report, self.database.tables
-        ends = [AttemptState(row["state"]) for row in tables["attempt"].values()]
-        report.virtual_s = self.loop.time()
-        report.runs = len(self.people.runs)
+        ends = Counter(AttemptState(row["state"]) for row in tables["attempt"].values())
+        report.virtual_s = self._passed_s
+        report.runs = len(tables["run"])
         report.attempts = self.invariants.spawns
         report.assignments = self.invariants.assignments
         report.takeovers = len(self.database.takeovers)
-        report.lost = ends.count(AttemptState.LOST)
-        report.unknown = ends.count(AttemptState.UNKNOWN)
+        report.instants = self.invariants.rows.instants.judged
+        report.lost = ends[AttemptState.LOST]
+        report.unknown = ends[AttemptState.UNKNOWN]
         report.late = len(tables["attempt_late"])
         report.adopted = sum(row["adopted"] for row in tables["attempt_late"].values())
-        report.digest = self.digest
+        report.digest = self.history.digest
         return report
 
 
 def simulate(seed: int, options: Options | None = None, world_class: type[World] = World) -> Report:
-    """Runs one world; raises ViolationError with the last lines of its history."""
+    """Runs one world; raises SeedFailedError with its history."""
+    return told(seed, options, world_class)[0]
 
-    async def main() -> Report:
-        return await world_class(seed, options or Options()).run()
+
+def told(
+    seed: int, options: Options | None = None, world_class: type[World] = World
+) -> tuple[Report, History]:
+    """Runs one world; its report and its history."""
+
+    async def main() -> tuple[Report, History]:
+        world = world_class(seed, options or Options())
+        return await world.run(), world.history
 
     return in_silence(main)
 
