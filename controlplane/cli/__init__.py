@@ -1,1 +1,1 @@
-"""The server's entry points: `python -P -m controlplane.cli up` and `… node`."""
+"""The server's entry points: `python -P -m controlplane.cli up`, `… node` and so on."""

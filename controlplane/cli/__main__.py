@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 
 from mainspring.cli.exit_codes import ExitCode
 
-NAMES = ("up", "node")
+NAMES = ("up", "node", "verify")
 _USAGE = """\
-usage: python -P -m controlplane.cli {up,node} …
+usage: python -P -m controlplane.cli {up,node,verify} …
 
-  up    start a local cluster (users call `mainspring up`)
-  node  run one node of the control plane
+  up      start a local cluster (users call `mainspring up`)
+  node    run one node of the control plane
+  verify  judge a database (users call `mainspring verify`)
 
 example: python -P -m controlplane.cli up --nodes 2 --data ./cluster
 """
@@ -27,6 +28,10 @@ def entry_point(name: str) -> Callable[[Sequence[str]], int]:
         from controlplane.cli import up
 
         return up.main
+    if name == "verify":
+        from controlplane.cli import verify
+
+        return verify.main
     from controlplane.cli import node
 
     return node.main

@@ -179,6 +179,12 @@ COMMANDS = (
         ("mainspring doctor",),
     ),
     Command(
+        "verify",
+        "mainspring.cli.verify:verify",
+        "Judge what the database of a cluster says against what must always hold; changes nothing.",
+        ("mainspring verify", "mainspring verify --since 24h -o json"),
+    ),
+    Command(
         "version",
         "mainspring.cli.version:version",
         "Print the version of this program, and of the server if asked.",

@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
         return member
 
     OK = 0, "The command did what it was asked."
-    FAILED = 1, "It ran, and the result is bad: the run did not succeed, or doctor found problems."
+    FAILED = 1, "It ran, and the result is bad: a run failed, doctor or verify found problems."
     USAGE = 2, "The command line is wrong: an unknown command or flag, or a value out of range."
     INVALID = 3, "The input was refused: a definition, a file or a name."
     CONFLICT = 4, "It does not exist, exists already, or its state forbids the request."

@@ -1,0 +1,1 @@
+"""Judges what a database says against what must always hold: `mainspring verify`."""
