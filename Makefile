@@ -18,7 +18,7 @@ GENERATED := 'clients/python/mainspring/*_pb2*.py*' docs/states.md docs/cli.md \
 FINGERPRINTS = git ls-files -co --exclude-standard -- $(GENERATED) | sort -u | xargs -r sha256sum
 
 .PHONY: help setup demo up test check generated regenerate proto lint types tidy sim wf bench clean
-.PHONY: bench-survival
+.PHONY: bench-survival mutants
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ proto: setup ## Compile the contracts to Python
 
 sim: setup ## Run the simulation from one seed (SEED=…)
 	@$(PY) -m tests.sim --seed $(SEED)
+
+mutants: setup ## Show mutants to the checkers; none may survive (ONLY=name MUTANT_SEED=1 MUTANT_COUNT=24)
+	@$(PY) -m tests.mutants $(if $(ONLY),--only '$(ONLY)') \
+		$(if $(MUTANT_SEED),--seed $(MUTANT_SEED)) $(if $(MUTANT_COUNT),--count $(MUTANT_COUNT))
 
 wf: setup ## Import and run all the scientific workflows of the data set
 	@$(PY) -m tests.system.wf
