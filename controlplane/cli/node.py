@@ -109,7 +109,9 @@ def times_of(settings: NodeSettings) -> tuple[CoordinationSettings, LeaderTimes]
     others = {_FIELDS[flag]: time_ms for flag, time_ms in given.items()}
     faults: list[str] = []
     try:
-        coordination = CoordinationSettings.of_lease(settings.cluster, settings.etcd, lease_ttl_ms)
+        coordination = CoordinationSettings.of_lease(
+            settings.cluster, settings.etcd, lease_ttl_ms, settings.etcd_access
+        )
     except ValueError as error:
         faults.append(str(error))
     try:
@@ -139,7 +141,12 @@ def vars_of(arguments: Sequence[str]) -> dict[str, str]:
     add("--listen", metavar="HOST:PORT", help="where to serve")
     add("--advertise", metavar="HOST:PORT", help="what others are told (default: as --listen)")
     add("--dsn-file", metavar="FILE", help="file with the URL of PostgreSQL")
-    add("--etcd", metavar="HOST:PORT[,…]", help="members of etcd")
+    add("--etcd", metavar="[https://]HOST:PORT[,…]", help="members of etcd")
+    add("--etcd-ca", metavar="FILE", help="authority of etcd's certificates; default: public ones")
+    add("--etcd-cert", metavar="FILE", help="certificate that this node shows to etcd")
+    add("--etcd-key", metavar="FILE", help="its key")
+    add("--etcd-user", metavar="NAME", help="user of etcd")
+    add("--etcd-password-file", metavar="FILE", help="file with the password of that user")
     add("--token-file", metavar="FILE", help="file with this node's token")
     add("--objects", metavar="URL", help="object store of logs")
     add("--heartbeat", metavar="TIME", help="between two heartbeats of an agent; default: 5s")

@@ -31,10 +31,14 @@ class LossReason(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LeaderKey:
-    """A leader key that this node won; another creation of the same key is another candidacy."""
+    """A leader key that this node won; another creation of the same key is another candidacy.
+
+    A store that went back in time gives a revision out again, to somebody else; a lease never.
+    """
 
     key: str
     create_revision: int
+    lease: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,7 +90,6 @@ class Plan:
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Held:
     key: LeaderKey
-    lease: int
     since: float
 
 
@@ -217,15 +220,20 @@ class Candidacy:
         return min(waits, default=None)
 
 
+def key_of(record: Record) -> LeaderKey:
+    """The candidacy that a record stands for."""
+    return LeaderKey(record.key, record.create_revision, record.lease)
+
+
 def _loss(shard: _Shard, lease: int | None) -> LossReason | None:
     if shard.held is None:
         return None
     reason: LossReason | None = None
-    if shard.held.lease != lease:
+    if shard.held.key.lease != lease:
         reason = LossReason.LOST_LEASE
     elif shard.record is None:
         reason = LossReason.KEY_GONE
-    elif shard.record.create_revision != shard.held.key.create_revision:
+    elif key_of(shard.record) != shard.held.key:
         reason = LossReason.KEY_TAKEN
     if reason is not None:
         shard.held = None
@@ -236,10 +244,10 @@ def _win(shard: _Shard, lease: int | None, now: float) -> LeaderKey | None:
     record = shard.record
     if shard.held is not None or record is None or lease is None or record.lease != lease:
         return None
-    key = LeaderKey(record.key, record.create_revision)
+    key = key_of(record)
     if key == shard.resigned:
         return None
-    shard.held = _Held(key, lease, now)
+    shard.held = _Held(key, now)
     return key
 
 
@@ -249,8 +257,7 @@ def _moves(shard: _Shard, heir: str | None, held_since: float) -> bool:
 
 
 def _resignation(shard: _Shard) -> LeaderKey | None:
-    there = shard.record.create_revision if shard.record is not None else 0
-    if shard.resigned is not None and shard.resigned.create_revision != there:
+    if shard.record is None or key_of(shard.record) != shard.resigned:
         shard.resigned = None
     return shard.resigned
 

@@ -17,25 +17,18 @@ from mainspring.etcd import rpc_pb2
 from controlplane.coordination.errors import EtcdError
 from controlplane.coordination.keys import range_end
 from controlplane.coordination.pool import MemberPool
-from controlplane.coordination.records import Change, Record, Snapshot, record_of
-from controlplane.coordination.settings import Backoff, CoordinationSettings
+from controlplane.coordination.records import (
+    Change,
+    DeleteOutcome,
+    PutOutcome,
+    Record,
+    Snapshot,
+    record_of,
+)
+from controlplane.coordination.settings import TOKEN_RENEW_MS, Backoff, CoordinationSettings
+from controlplane.coordination.streams import MemberWatch
 from controlplane.coordination.watch import PrefixWatch
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PutOutcome:
-    """done: the write is in place. record: the key as it is now, None = absent."""
-
-    done: bool
-    record: Record | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class DeleteOutcome:
-    """done: this call deleted the key. revision: of the store, at or after the comparison."""
-
-    done: bool
-    revision: int
+from controlplane.settings.etcd import EtcdAccess
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,14 +45,31 @@ class EtcdClient:
     """Use under `async with`, or close it."""
 
     def __init__(
-        self, endpoints: Sequence[str], *, deadline_ms: int, backoff: Backoff | None = None
+        self,
+        endpoints: Sequence[str],
+        *,
+        deadline_ms: int,
+        access: EtcdAccess | None = None,
+        token_renew_ms: int = TOKEN_RENEW_MS,
+        backoff: Backoff | None = None,
     ) -> None:
-        self._pool = MemberPool(endpoints, deadline_ms=deadline_ms)
+        self._pool = MemberPool(
+            endpoints,
+            deadline_ms=deadline_ms,
+            access=access or EtcdAccess(),
+            token_renew_ms=token_renew_ms,
+        )
         self._backoff = backoff or Backoff(50, 1_000)
 
     @classmethod
     def from_settings(cls, settings: CoordinationSettings) -> EtcdClient:
-        return cls(settings.endpoints, deadline_ms=settings.deadline_ms, backoff=settings.backoff)
+        return cls(
+            settings.endpoints,
+            deadline_ms=settings.deadline_ms,
+            access=settings.access,
+            token_renew_ms=settings.token_renew_ms,
+            backoff=settings.backoff,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -119,10 +129,14 @@ class EtcdClient:
         kvs = response.responses[-1].response_range.kvs
         return PutOutcome(response.succeeded, record_of(kvs[0]) if kvs else None)
 
-    async def delete_if(self, key: str, create_revision: int) -> DeleteOutcome:
-        """Delete the key if it still is the one created at that revision."""
+    async def delete_if(self, key: str, create_revision: int, lease: int) -> DeleteOutcome:
+        """Delete the key if it still is the one created at that revision, bound to that lease.
+
+        A store that went back counts its revisions anew: only the lease tells that one of them now
+        belongs to somebody else.
+        """
         request = rpc_pb2.TxnRequest(
-            compare=[_created_at(key, create_revision)],
+            compare=[_created_at(key, create_revision), _bound_to(key, lease)],
             success=[
                 rpc_pb2.RequestOp(request_delete_range=rpc_pb2.DeleteRangeRequest(key=key.encode()))
             ],
@@ -137,10 +151,12 @@ class EtcdClient:
 
     def watch_prefix(self, prefix: str, *, poll_ms: int) -> AsyncGenerator[Change, None]:
         """Iterate over the changes, for ever; see `watch`. Close it (contextlib.aclosing)."""
-        watch = PrefixWatch(
-            self._pool, prefix, self.get_prefix, poll_ms=poll_ms, backoff=self._backoff.fresh()
-        )
+        watch = PrefixWatch(self, prefix, poll_ms=poll_ms, backoff=self._backoff.fresh())
         return watch.changes()
+
+    async def open_watch(self, prefix: str, start_revision: int) -> MemberWatch:
+        """Watch at the current member from a revision on; close what is returned."""
+        return await MemberWatch.open(self._pool, prefix, start_revision)
 
     # Leases (a node's own lease lives in a thread of its own, with its own channels: see `lease`)
 
@@ -172,10 +188,10 @@ class EtcdClient:
                     member, lambda m: m.maintenance.Status, request
                 )
             except EtcdError as error:
-                statuses.append(MemberStatus(member.endpoint, "", False, str(error)))
+                statuses.append(MemberStatus(member.endpoint.address, "", False, str(error)))
             else:
-                has_leader = answer.leader != 0
-                statuses.append(MemberStatus(member.endpoint, answer.version, has_leader, ""))
+                address, has_leader = member.endpoint.address, answer.leader != 0
+                statuses.append(MemberStatus(address, answer.version, has_leader, ""))
         return statuses
 
 
@@ -185,4 +201,13 @@ def _created_at(key: str, create_revision: int) -> rpc_pb2.Compare:
         target=rpc_pb2.Compare.CREATE,
         key=key.encode(),
         create_revision=create_revision,
+    )
+
+
+def _bound_to(key: str, lease: int) -> rpc_pb2.Compare:
+    return rpc_pb2.Compare(
+        result=rpc_pb2.Compare.EQUAL,
+        target=rpc_pb2.Compare.LEASE,
+        key=key.encode(),
+        lease=lease,
     )

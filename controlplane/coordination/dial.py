@@ -1,7 +1,7 @@
 """How a member of etcd is reached.
 
-Decides channel options, the metadata of every call, and what an endpoint may look like; channel
-credentials and the authentication token belong here and nowhere else. Knows nothing of requests.
+Decides channel options, credentials, and the metadata that all calls carry; the token that some
+carry beside it is kept by `tokens`. Knows nothing of requests.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import dataclasses
 
 import grpc
 import grpc.aio
+
+from controlplane.settings.etcd import Endpoint, EtcdAccess, Pem
 
 # A member cut off from the majority must refuse rather than wait or answer from the past.
 METADATA = (("hasleader", "true"),)
@@ -29,29 +31,26 @@ _OPTIONS = (
 )
 
 
-def parse_endpoint(text: str) -> str:
-    """Return "host:port"; ValueError for anything that cannot be reached in plain text."""
-    address = text.removeprefix("http://").rstrip("/")
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in address:
-        raise ValueError(f"etcd endpoint {text!r}: expected host:port or http://host:port")
-    return address
+def open_channel(endpoint: Endpoint, access: EtcdAccess) -> grpc.aio.Channel:
+    if not endpoint.tls:
+        return grpc.aio.insecure_channel(endpoint.address, options=_OPTIONS)
+    return grpc.aio.secure_channel(endpoint.address, _credentials(access), options=_OPTIONS)
 
 
-def is_endpoint(text: str) -> bool:
-    try:
-        parse_endpoint(text)
-    except ValueError:
-        return False
-    return True
+def open_blocking_channel(endpoint: Endpoint, access: EtcdAccess) -> grpc.Channel:
+    if not endpoint.tls:
+        return grpc.insecure_channel(endpoint.address, options=_OPTIONS)
+    return grpc.secure_channel(endpoint.address, _credentials(access), options=_OPTIONS)
 
 
-def open_channel(endpoint: str) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
+def _credentials(access: EtcdAccess) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        _content(access.ca), _content(access.key), _content(access.cert)
+    )
 
 
-def open_blocking_channel(endpoint: str) -> grpc.Channel:
-    return grpc.insecure_channel(endpoint, options=_OPTIONS)
+def _content(pem: Pem | None) -> bytes | None:
+    return None if pem is None else pem.content
 
 
 @dataclasses.dataclass(slots=True)

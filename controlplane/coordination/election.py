@@ -9,8 +9,6 @@ is elected may *try* to lead, and who lost its key goes on until the fence says 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from itertools import islice
@@ -25,13 +23,14 @@ from controlplane.coordination.candidacy import (
     LossReason,
     Plan,
     ShardLeader,
+    key_of,
     leader_value,
 )
-from controlplane.coordination.client import EtcdClient
 from controlplane.coordination.errors import EtcdError
 from controlplane.coordination.keys import Keyspace
-from controlplane.coordination.lease import LeaseChange, NodeLease
 from controlplane.coordination.membership import Membership
+from controlplane.coordination.ports import HeldLease, Keys
+from controlplane.coordination.records import LeaseChange
 from controlplane.coordination.settings import CoordinationSettings
 
 _log = structlog.get_logger(__name__)
@@ -58,8 +57,8 @@ class Election:
 
     def __init__(
         self,
-        client: EtcdClient,
-        lease: NodeLease,
+        client: Keys,
+        lease: HeldLease,
         membership: Membership,
         settings: CoordinationSettings,
         *,
@@ -96,7 +95,7 @@ class Election:
     async def verify(self, key: LeaderKey) -> bool:
         """Linearizable: is the key still the one that this node won? EtcdUnavailable = unknown."""
         record = await self._client.get(key.key)
-        return record is not None and record.create_revision == key.create_revision
+        return record is not None and key_of(record) == key
 
     async def resign(self, shard: int, *, pause_ms: int | None = None) -> None:
         """Give up the shard's key and do not campaign for it during the pause.
@@ -104,7 +103,7 @@ class Election:
         Without an answer of etcd the deletion is repeated in the background.
         """
         pause_ms = 2 * self._settings.campaign_pause_ms if pause_ms is None else pause_ms
-        key = self._candidacy.resign(shard, barred_until=time.monotonic() + pause_ms / 1_000)
+        key = self._candidacy.resign(shard, barred_until=self._now() + pause_ms / 1_000)
         self._wake.set()
         if key is not None:
             await self._delete(key)
@@ -115,6 +114,9 @@ class Election:
         keys = [self._candidacy.resign(n, barred_until=float("inf")) for n in self.held]
         await self._at_once([key for key in keys if key is not None])
 
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
     async def _at_once(self, keys: Sequence[LeaderKey]) -> None:
         remaining = iter(keys)
         while chunk := list(islice(remaining, _CALLS_AT_ONCE)):
@@ -124,7 +126,7 @@ class Election:
 
     async def _delete(self, key: LeaderKey) -> None:
         try:
-            outcome = await self._client.delete_if(key.key, key.create_revision)
+            outcome = await self._client.delete_if(key.key, key.create_revision, key.lease)
         except EtcdError as error:
             _log.info("leader_key_not_resigned", key=key.key, error=str(error))
             return
@@ -152,20 +154,20 @@ class Election:
             clean = await self._act(plan)
             if clean:
                 backoff.reset()
-            await self._pause(plan.review_at if clean else time.monotonic() + backoff.next_s())
+            await self._pause(plan.review_at if clean else self._now() + backoff.next_s())
 
     def _review(self) -> Plan:
         pause_s = self._settings.campaign_pause_ms / 1_000
         return self._candidacy.review(
-            time.monotonic(),
+            self._now(),
             lease=None if self._leaving else self._lease.current,
             electorate=self._electorate(),
-            pause_s=pause_s * random.uniform(1, 2),  # noqa: S311  (no secret)
+            pause_s=pause_s * self._settings.draw(1, 2),
             keep_s=self._settings.handover_after_ms / 1_000,
         )
 
     def _electorate(self) -> Electorate:
-        old_enough = time.monotonic() - self._settings.handover_after_ms / 1_000
+        old_enough = self._now() - self._settings.handover_after_ms / 1_000
         campaigning = {n: m for n, m in self._membership.members.items() if m.info.eligible}
         me = self._membership.me
         return Electorate(
@@ -218,7 +220,7 @@ class Election:
     async def _pause(self, until: float | None) -> None:
         """Wait for news, or for the moment, or for the next poll."""
         at_most_s = self._settings.poll_ms / 1_000
-        timeout_s = at_most_s if until is None else min(at_most_s, until - time.monotonic())
+        timeout_s = at_most_s if until is None else min(at_most_s, until - self._now())
         try:
             async with asyncio.timeout(max(0.0, timeout_s)):
                 await self._wake.wait()

@@ -1,63 +1,31 @@
 """A node's lease: the one thing that says to etcd that this node lives.
 
-Decides when to renew, when the lease counts as lost, and when to ask for another one. Promises:
-
-* the lease is renewed only while the main loop ticks: a node whose loop hangs loses its keys;
-* the main loop can see for itself until when the lease surely lives (`valid_until`, counted from
-  the moment a renewal was sent), so a thread that hangs deceives nobody;
-* a renewal answered with a time to live of 0 or less is a lost lease, although it is no error;
-* after a loss, another lease follows once etcd answers and the main loop ticks.
-
-Knows nothing of the keys that are bound to the lease.
+Decides in which thread the lease is kept: one of its own, which depends on no loop. Promises that
+the main loop can see for itself until when the lease surely lives (`valid_until`, counted from the
+moment a renewal was sent), so a thread that hangs deceives nobody. When to renew is for `keeper` to
+say. Knows nothing of the keys that are bound to the lease.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import enum
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 import structlog
 
-from controlplane.coordination.errors import EtcdError, EtcdUnavailable
 from controlplane.coordination.keepalive import LeaseCalls
+from controlplane.coordination.keeper import LeaseKeeper
+from controlplane.coordination.records import Grant, LeaseChange, LeaseGranted
 from controlplane.coordination.settings import CoordinationSettings
 
 _log = structlog.get_logger(__name__)
 
 
-class LeaseEnd(enum.Enum):
-    """Why a lease was lost."""
-
-    GONE = "gone"  # etcd does not know it: expired there, revoked, or the store was wiped
-    EXPIRED = "expired"  # no renewal was answered in time
-    STALLED = "stalled"  # the main loop did not tick, so the lease was left to expire
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LeaseGranted:
-    """From now on keys may be bound to this lease."""
-
-    lease: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LeaseLost:
-    """Keys bound to this lease are gone, or will be soon."""
-
-    lease: int
-    reason: LeaseEnd
-
-
-LeaseChange = LeaseGranted | LeaseLost
-
-
 class NodeLease:
-    """The main loop's side; the thread's is `_Keeper`.
+    """The main loop's side of the lease.
 
     `run` for the life of the node; its cancellation revokes the lease.
     """
@@ -66,7 +34,7 @@ class NodeLease:
         self._settings = settings
         self._listeners: list[Callable[[LeaseChange], None]] = []
         self._current: int | None = None
-        self._keeper: _Keeper | None = None
+        self._keeper: LeaseKeeper | None = None
 
     @property
     def current(self) -> int | None:
@@ -89,23 +57,24 @@ class NodeLease:
     def tick(self) -> None:
         """Show that the main loop turns. `run` does it every `tick_ms`."""
         if self._keeper is not None:
-            self._keeper.ticked_at = time.monotonic()
+            self._keeper.tick()
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
-        self._keeper = keeper = _Keeper(
+        thread = _Thread(
             self._settings,
             tell=lambda change: loop.call_soon_threadsafe(self._deliver, change),
             ended=lambda error: loop.call_soon_threadsafe(_settle, ended, error),
         )
-        threading.Thread(target=keeper.run, name="etcd-lease", daemon=True).start()
+        self._keeper = thread.keeper
+        threading.Thread(target=thread.run, name="etcd-lease", daemon=True).start()
         try:
             while not ended.done():
                 self.tick()
                 await asyncio.wait({ended}, timeout=self._settings.tick_ms / 1_000)
         finally:
-            keeper.stop()
+            thread.stop()
             # The thread may be inside one call, then revokes in another.
             await asyncio.wait({ended}, timeout=3 * self._settings.deadline_ms / 1_000)
         ended.result()
@@ -123,8 +92,28 @@ def _settle(ended: asyncio.Future[None], error: Exception | None) -> None:
         ended.set_exception(error)
 
 
-class _Keeper:
-    """The thread's side. Writes `valid_until`, reads `ticked_at`: single floats, so no lock."""
+class _InThread:
+    """The lease service for a keeper in a thread: calls block, so nothing ever waits for a loop."""
+
+    def __init__(self, calls: LeaseCalls, stopping: threading.Event) -> None:
+        self._calls = calls
+        self._stopping = stopping
+
+    async def grant(self, ttl_s: int) -> Grant:
+        return self._calls.grant(ttl_s)
+
+    async def renew(self, lease: int) -> int:
+        return self._calls.renew(lease)
+
+    async def revoke(self, lease: int) -> None:
+        self._calls.revoke(lease)
+
+    async def pause(self, seconds: float) -> bool:
+        return self._stopping.wait(seconds)
+
+
+class _Thread:
+    """The thread's side: keeps the lease with blocking calls."""
 
     def __init__(
         self,
@@ -133,14 +122,10 @@ class _Keeper:
         tell: Callable[[LeaseChange], object],
         ended: Callable[[Exception | None], object],
     ) -> None:
-        self.ticked_at = time.monotonic()
-        self.valid_until = 0.0
         self._settings = settings
-        self._tell = tell
         self._ended = ended
         self._stopping = threading.Event()
-        self._backoff = settings.backoff
-        self._stale: int | None = None  # a lost lease that etcd may still hold
+        self.keeper = LeaseKeeper(settings, now=time.monotonic, tell=tell)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -148,79 +133,19 @@ class _Keeper:
     def run(self) -> None:
         failure: Exception | None = None
         try:
-            with LeaseCalls(
-                self._settings.endpoints, deadline_ms=self._settings.deadline_ms
-            ) as calls:
-                self._keep_leases(calls)
+            with LeaseCalls(self._settings) as calls:
+                _run_at_once(self.keeper.run(_InThread(calls, self._stopping)))
         except Exception as error:  # noqa: BLE001  (top of the thread: `run` raises it again)
             _log.exception("lease_thread_failed")
             failure = error
         with contextlib.suppress(RuntimeError):  # the loop was closed over our head
             self._ended(failure)
 
-    def _keep_leases(self, calls: LeaseCalls) -> None:
-        while not self._stopping.is_set():
-            lease = self._acquire(calls)
-            if lease is None:
-                self._stopping.wait(self._backoff.next_s())
-                continue
-            self._backoff.reset()
-            _log.info("lease_granted", lease=lease)
-            self._tell(LeaseGranted(lease))
-            reason = self._hold(calls, lease)
-            self.valid_until = 0.0
-            self._stale = lease
-            if reason is not None:
-                _log.warning("lease_lost", lease=lease, reason=reason.value)
-                self._tell(LeaseLost(lease, reason))
-        with contextlib.suppress(EtcdError):  # else it ends by itself
-            self._revoke_stale(calls)
 
-    def _acquire(self, calls: LeaseCalls) -> int | None:
-        if self._stalled():
-            return None
-        sent_at = time.monotonic()
-        try:
-            self._revoke_stale(calls)
-            grant = calls.grant(self._settings.lease_ttl_ms // 1_000)
-        except EtcdError as error:
-            _log.info("lease_not_granted", error=str(error))
-            return None
-        self.valid_until = sent_at + grant.ttl_s
-        return grant.lease
-
-    def _hold(self, calls: LeaseCalls, lease: int) -> LeaseEnd | None:
-        """Renew until the lease is lost; None = stopping."""
-        pause_s = self._settings.renew_ms / 1_000
-        while not self._stopping.wait(pause_s):
-            stalled = self._stalled()
-            renewed = None if stalled else self._renew(calls, lease)
-            if renewed is False:
-                return LeaseEnd.GONE
-            if time.monotonic() >= self.valid_until:
-                return LeaseEnd.STALLED if stalled else LeaseEnd.EXPIRED
-            pause_s = self._settings.renew_ms / 1_000 if renewed else self._backoff.next_s()
-        return None
-
-    def _renew(self, calls: LeaseCalls, lease: int) -> bool | None:
-        """True = renewed, False = the lease is gone, None = no answer."""
-        sent_at = time.monotonic()
-        try:
-            ttl_s = calls.renew(lease)
-        except EtcdUnavailable as error:
-            _log.info("lease_not_renewed", lease=lease, error=str(error))
-            return None
-        if ttl_s <= 0:
-            return False
-        self.valid_until = sent_at + ttl_s
-        self._backoff.reset()
-        return True
-
-    def _stalled(self) -> bool:
-        return time.monotonic() - self.ticked_at > self._settings.max_stall_ms / 1_000
-
-    def _revoke_stale(self, calls: LeaseCalls) -> None:
-        """Free the keys of the last lease: they would block their shards until it ends."""
-        if self._stale is not None:
-            calls.revoke(self._stale)
-            self._stale = None
+def _run_at_once(coroutine: Coroutine[None, None, None]) -> None:
+    """Run a coroutine that blocks instead of waiting."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("a keeper in a thread waits for no loop")

@@ -9,17 +9,22 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
 import structlog
 
-from controlplane.coordination.client import EtcdClient
 from controlplane.coordination.errors import EtcdError
 from controlplane.coordination.keys import Keyspace
-from controlplane.coordination.lease import LeaseChange, NodeLease
-from controlplane.coordination.records import Change, Changed, Record, Removed, Snapshot
+from controlplane.coordination.ports import HeldLease, Keys
+from controlplane.coordination.records import (
+    Change,
+    Changed,
+    LeaseChange,
+    Record,
+    Removed,
+    Snapshot,
+)
 from controlplane.coordination.settings import CoordinationSettings
 
 _log = structlog.get_logger(__name__)
@@ -54,7 +59,7 @@ class Membership:
     """`run` for the life of the node."""
 
     def __init__(
-        self, client: EtcdClient, lease: NodeLease, settings: CoordinationSettings, me: NodeInfo
+        self, client: Keys, lease: HeldLease, settings: CoordinationSettings, me: NodeInfo
     ) -> None:
         self._client = client
         self._lease = lease
@@ -144,7 +149,7 @@ class Membership:
             return None
         before = self._members.get(node)
         same = before is not None and before.create_revision == record.create_revision
-        since = before.since if before is not None and same else time.monotonic()
+        since = before.since if before is not None and same else asyncio.get_running_loop().time()
         return node, LiveNode(info, record.create_revision, since)
 
     async def _advertise(self) -> None:

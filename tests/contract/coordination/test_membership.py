@@ -1,6 +1,6 @@
 from contextlib import AsyncExitStack
 
-from controlplane.coordination.lease import LeaseEnd, LeaseLost
+from controlplane.coordination.records import LeaseEnd, LeaseLost
 from tests.contract.coordination.harness import Node, running, short_settings
 
 

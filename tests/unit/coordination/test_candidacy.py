@@ -72,9 +72,9 @@ def test_without_a_lease_or_eligibility_there_is_no_campaign():
 def test_a_key_bound_to_our_lease_is_won_however_it_came_about():
     subject = candidacy()
     subject.saw(record(2, 11))
-    assert review(subject).elected == ((2, LeaderKey(KEYS.leader(2), 11)),)
+    assert review(subject).elected == ((2, LeaderKey(KEYS.leader(2), 11, MY_LEASE)),)
     assert review(subject).elected == ()
-    assert subject.held == {2: LeaderKey(KEYS.leader(2), 11)}
+    assert subject.held == {2: LeaderKey(KEYS.leader(2), 11, MY_LEASE)}
 
 
 def test_the_lost_lease_loses_every_key():
@@ -124,7 +124,33 @@ def test_a_wiped_store_makes_the_knowledge_of_it_void():
     subject.apply(Snapshot(2, ()))
     assert review(subject).lost == ((0, LossReason.KEY_GONE),)
     subject.saw(record(0, 3))
-    assert review(subject).elected == ((0, LeaderKey(KEYS.leader(0), 3)),)
+    assert review(subject).elected == ((0, LeaderKey(KEYS.leader(0), 3, MY_LEASE)),)
+
+
+def test_a_revision_that_is_given_out_again_is_another_candidacy():
+    subject = candidacy(record(0, 5), revision=500)
+    review(subject)
+    subject.apply(Snapshot(5, (record(0, 5, lease=OTHER_LEASE, node=OTHER),)))
+    assert review(subject).lost == ((0, LossReason.KEY_TAKEN),)
+    assert subject.held == {}
+
+
+def test_what_was_resigned_is_not_deleted_when_its_revision_is_anothers():
+    subject = candidacy(record(0, 5), revision=500)
+    review(subject)
+    subject.resign(0, barred_until=1.0)
+    subject.apply(Snapshot(5, (record(0, 5, lease=OTHER_LEASE, node=OTHER),)))
+    assert review(subject).resignations == ()
+
+
+def test_a_key_that_a_restored_store_brings_back_is_won_again():
+    subject = candidacy(record(0, 5), revision=500)
+    review(subject)
+    subject.resign(0, barred_until=0.0)
+    subject.saw_absent(KEYS.leader(0), 501)
+    review(subject)
+    subject.apply(Snapshot(7, (record(0, 5),)))
+    assert review(subject).elected == ((0, LeaderKey(KEYS.leader(0), 5, MY_LEASE)),)
 
 
 def test_a_shard_moves_once_its_preferred_owner_is_stable():
@@ -149,7 +175,7 @@ def test_a_shard_that_its_heir_does_not_take_is_won_back():
     assert (plan.resignations, THEIRS[0] in plan.campaigns) == ((), False)
     assert THEIRS[0] in review(subject, 0.7, voters=stable).campaigns
     subject.apply(Changed(record(THEIRS[0], 12)))
-    won = ((THEIRS[0], LeaderKey(KEYS.leader(THEIRS[0]), 12)),)
+    won = ((THEIRS[0], LeaderKey(KEYS.leader(THEIRS[0]), 12, MY_LEASE)),)
     plan = subject.review(0.8, lease=MY_LEASE, electorate=stable, pause_s=0.5, keep_s=3.0)
     assert (plan.elected, plan.lost) == (won, ())
 
@@ -178,7 +204,7 @@ def test_a_resigned_key_is_no_loss_and_is_deleted_until_it_is_gone():
     subject = candidacy(record(0, 5))
     review(subject)
     key = subject.resign(0, barred_until=1.0)
-    assert key == LeaderKey(KEYS.leader(0), 5)
+    assert key == LeaderKey(KEYS.leader(0), 5, MY_LEASE)
     plan = review(subject)
     assert (plan.lost, plan.elected, plan.resignations) == ((), (), (key,))
     subject.saw_absent(KEYS.leader(0), 11)
@@ -207,7 +233,7 @@ def test_a_resigned_shard_can_be_won_again():
     subject.saw_absent(KEYS.leader(0), 11)
     review(subject)
     subject.saw(record(0, 12))
-    assert review(subject).elected == ((0, LeaderKey(KEYS.leader(0), 12)),)
+    assert review(subject).elected == ((0, LeaderKey(KEYS.leader(0), 12, MY_LEASE)),)
 
 
 def test_leaders_are_the_readable_records():
@@ -220,4 +246,4 @@ def test_keys_of_no_shard_of_ours_are_passed_over():
     subject = candidacy(record(0, 5))
     subject.apply(Changed(record(99, 11)))
     subject.apply(Changed(Record(KEYS.shards + "x", b"", 12, 12, MY_LEASE)))
-    assert review(subject).elected == ((0, LeaderKey(KEYS.leader(0), 5)),)
+    assert review(subject).elected == ((0, LeaderKey(KEYS.leader(0), 5, MY_LEASE)),)

@@ -13,7 +13,7 @@ VALID = CoordinationSettings(cluster="main", endpoints=("127.0.0.1:2379",))
         ({"cluster": ""}, "cluster"),
         ({"cluster": "a/b"}, "cluster"),
         ({"endpoints": ()}, "endpoints"),
-        ({"endpoints": ("h:1", "https://h:2")}, "'https://h:2' is not host:port"),
+        ({"endpoints": ("h:1", "ftp://h:2")}, "'ftp://h:2' is not host:port"),
         ({"poll_ms": 0}, "poll_ms must be above 0"),
         ({"lease_ttl_ms": 5_500}, "whole seconds"),
         ({"renew_ms": 4_000}, "renew_ms"),

@@ -24,7 +24,7 @@ from tests.unit.leader.harness import (
     spec,
 )
 
-WON = LeaderKey("/mainspring/test/shards/0/leader", 5)
+WON = LeaderKey("/mainspring/test/shards/0/leader", 5, 7)
 
 
 class Candidate:

@@ -206,7 +206,7 @@ async def test_a_stop_ends_all_and_begins_nothing():
         await cluster.leads(1)
         await leaderships.stop()
         assert cluster.journal.claims == []
-        leaderships.on_elected(0, LeaderKey("k", 10))
+        leaderships.on_elected(0, LeaderKey("k", 10, 7))
         await pass_time(2)
         assert leaderships.led == frozenset()
 

@@ -46,11 +46,11 @@ def test_all_problems_are_found_at_once():
         "--node",
         "--cluster",
         "--listen",
-        "--etcd",
         "--objects",
         "--dsn-file",
         "--token-file",
         "--log-level",
+        "--etcd",
     ]
     assert "--cluster is missing" in str(caught.value)
 
