@@ -15,6 +15,7 @@ from controlplane.core.effects import (
     AppliedRow,
     DagRow,
     DoneRow,
+    HoldRow,
     InstantRow,
     LateRow,
     LiveRow,
@@ -64,6 +65,7 @@ class StoreModel:
         self.late: dict[bytes, LateRow] = {}
         self.waits: dict[Instance, WaitRow] = {}
         self.applied: dict[int, AppliedRow] = {}
+        self.held_back: HoldRow | None = None
 
     def apply(self, writes: Writes) -> None:
         """One transaction."""
@@ -138,6 +140,9 @@ class StoreModel:
 
     def _take_applied(self, row: AppliedRow) -> None:
         _insert(self.applied, row.command, row)
+
+    def _take_holds(self, row: HoldRow) -> None:
+        self.held_back = row
 
     def version_of(self, run: RunRow) -> DagVersion:
         return self.specs[DagKey(run.tenant, run.dag), run.digest]
