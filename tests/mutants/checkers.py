@@ -34,7 +34,7 @@ DOUBLED = (
     *("agent/supervisor/", "agent/runtime/", "agent/stream/streams.py", "agent/shell.py"),
 )
 NOT_DOUBLED = ("agent/supervisor/attempts.py",)
-FAILURE_TABLE = ("tests/sim/test_failure_table.py", "tests/sim/test_rules.py")
+FAILURE_TABLE = ("tests/sim/test_failure_table.py", "tests/sim/test_survival.py")
 # Suites against the real part, by what was changed: the first that fits.
 CONTRACTS = (
     ("controlplane/store/", ("tests/contract/store",)),
