@@ -20,18 +20,41 @@ import signal
 import tempfile
 import threading
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from controlplane.embedded.postgres import EmbeddedPostgres
+from controlplane.embedded.process import Command
 
 _DEADLINE_S = 90.0
 
 
+class _WithEnvironment(EmbeddedPostgres):
+    """One whose processes have variables of the test in their environment."""
+
+    def __init__(self, folder: Path, more: Mapping[str, str], **others: Any) -> None:
+        super().__init__(folder, **others)
+        self._more = more
+
+    def _command(self, program: str, *arguments: str) -> Command:
+        command = super()._command(program, *arguments)
+        return replace(command, env={**command.env, **self._more})
+
+
 class PostgresServer:
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="mainspring-test-pg-"))
-        self.postgres = EmbeddedPostgres(self._folder / "pg", settings=settings)
+    """`folder`: where to keep the data, also afterwards; a temporary one is removed at the end."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._kept = folder is not None
+        self._folder = folder or Path(tempfile.mkdtemp(prefix="mainspring-test-pg-"))
+        self.postgres = _WithEnvironment(self._folder / "pg", environment or {}, settings=settings)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="test-postgres")
         self._numbers = itertools.count(1)
@@ -53,7 +76,8 @@ class PostgresServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_DEADLINE_S)
         self._loop.close()
-        shutil.rmtree(self._folder)
+        if not self._kept:
+            shutil.rmtree(self._folder)
 
     def restart(self) -> None:
         """Stop and start on the same data; DSNs stay valid."""

@@ -1,7 +1,7 @@
 """A cluster whose every part a test may kill, pause, cut off or start again by itself.
 
 Unlike `mainspring up` nothing is restarted behind the back of the test. Nodes advertise a door
-(PartitionProxy) that can be closed for one agent. Attempt leases last 6 s and agents beat every
+(FaultProxy) that can be closed for one agent. Attempt leases last 6 s and agents beat every
 second, so that what takes minutes in production takes seconds here. Promises that no process
 outlives it, whatever a test did: agents' supervisors included.
 """
@@ -28,7 +28,7 @@ from mainspring.ledger import LedgerEntry, read_ledger
 
 from controlplane.embedded.preparation import ADMIN, Preparation
 from tests.servers.etcd import EtcdServer, free_port
-from tests.servers.partition_proxy import PartitionProxy
+from tests.servers.fault_proxy import FaultProxy, ProxyThread, by_process
 from tests.servers.postgres import PostgresServer
 from tests.system import up as up_process
 from tests.system.up import eventually
@@ -143,14 +143,17 @@ class Agent(Part):
 class Parts:
     """The cluster. Use `cluster()`."""
 
-    def __init__(self, place: Path, postgres: PostgresServer, etcd: EtcdServer) -> None:
+    def __init__(
+        self, place: Path, postgres: PostgresServer, etcd: EtcdServer, proxies: ProxyThread
+    ) -> None:
         self.place = place
+        self.proxies = proxies
         self.data = place / "data"
         self.ledger = place / "ledger"
         self.postgres = postgres
         self.etcd = etcd
         self.nodes: dict[str, Part] = {}
-        self.doors: dict[str, PartitionProxy] = {}
+        self.doors: dict[str, FaultProxy] = {}
         self.agents: dict[str, Agent] = {}
         self.client: Client
         self._addresses: list[str] = []
@@ -172,14 +175,15 @@ class Parts:
 
         asyncio.run(prepared())
 
-    def add_node(self, doors: ExitStack) -> Part:
+    def add_node(self) -> Part:
         """One more node, not started yet."""
         name = f"node-{len(self.nodes) + 1}"
         listen = f"127.0.0.1:{free_port()}"
-        door = self.doors[name] = doors.enter_context(PartitionProxy(int(listen.split(":")[1])))
+        named = by_process(lambda: {str(pid): [pid] for pid in self._pids()})
+        door = self.doors[name] = self.proxies.open(FaultProxy(listen, named=named))
         self._addresses.append(listen)
         argv = [sys.executable, "-P", "-m", "controlplane.cli", "node", f"--node={name}"]
-        argv += [f"--cluster={self._cluster}", f"--listen={listen}", f"--advertise={door.address}"]
+        argv += [f"--cluster={self._cluster}", f"--listen={listen}", f"--advertise={door.endpoint}"]
         argv += [f"--dsn-file={self._dsn_file}", f"--etcd={self.etcd.endpoint}"]
         argv += [f"--token-file={self._token_file}", f"--objects=file://{self.place / 'objects'}"]
         part = Part(name, [*argv, *NODE_TIMES], self.place / f"{name}.log", self._env())
@@ -190,7 +194,7 @@ class Parts:
         """One more agent, not started yet; `work`: a name for its folder other than its own."""
         folder = self.place / "work" / (work or name)
         argv = [sys.executable, "-P", "-m", "agent.main", "run", f"--name={name}"]
-        argv += [f"--nodes={','.join(door.address for door in self.doors.values())}"]
+        argv += [f"--nodes={','.join(door.endpoint for door in self.doors.values())}"]
         argv += [f"--token-file={self._token_file}", f"--work={folder}", f"--capacity={capacity}"]
         argv += [f"--objects=file://{self.place / 'objects'}", "--log-format=json"]
         argv += [f"--task-env=MAINSPRING_LEDGER={self.ledger}"]
@@ -231,11 +235,15 @@ class Parts:
     def part_agent(self, agent: Part) -> None:
         """Cuts an agent off from all nodes."""
         for door in self.doors.values():
-            door.part(agent.pid)
+            self.proxies.call(door.link(str(agent.pid)).hold)
 
     def join_agent(self, agent: Part) -> None:
         for door in self.doors.values():
-            door.join(agent.pid)
+            self.proxies.call(door.link(str(agent.pid)).heal)
+
+    def _pids(self) -> list[int]:
+        """The processes that a door may be closed for."""
+        return [agent.pid for agent in self.agents.values() if agent.running]
 
     def mainspring(
         self, *arguments: str, text: str | None = None
@@ -287,12 +295,11 @@ def cluster(
 ) -> Iterator[Parts]:
     """A cluster that is ready; agents are `agent-1`, … with room for 64 cores each."""
     with ExitStack() as stack:
-        parts = Parts(place, *servers)
+        parts = Parts(place, *servers, stack.enter_context(ProxyThread()))
         parts.prepare(shards)
-        doors = stack.enter_context(ExitStack())
         stack.callback(parts.stop)
         for _ in range(nodes):
-            parts.add_node(doors).start()
+            parts.add_node().start()
         parts.client = stack.enter_context(parts.open_client())
         eventually(lambda: parts.answers() and parts.led(), 60.0)
         names = [f"agent-{number + 1}" for number in range(agents)]
