@@ -10,6 +10,8 @@ BUF := proto/node_modules/@bufbuild/buf-*/bin/buf
 LINTED := controlplane agent clients/python proto tests loadtest examples
 PRESENT = $(wildcard $(LINTED))
 SEED ?= 1
+N ?= 300
+SECONDS ?= 60
 
 # What is written by programs, as git paths; `regenerate` below lists the programs.
 GENERATED := 'clients/python/mainspring/*_pb2*.py*' docs/states.md docs/cli.md \
@@ -17,7 +19,7 @@ GENERATED := 'clients/python/mainspring/*_pb2*.py*' docs/states.md docs/cli.md \
 # Fingerprints of all generated files that git knows or would add.
 FINGERPRINTS = git ls-files -co --exclude-standard -- $(GENERATED) | sort -u | xargs -r sha256sum
 
-.PHONY: help setup demo up test check generated regenerate proto lint types tidy sim wf bench clean
+.PHONY: help setup demo up test check generated regenerate proto lint types tidy sim sim-many wf bench clean
 .PHONY: bench-survival mutants
 
 help: ## List the targets
@@ -67,12 +69,11 @@ generated: setup ## Write every generated file; fail if one was stale or is not 
 proto: setup ## Compile the contracts to Python
 	@$(PY) proto/generate.py
 
-sim: setup ## Run the simulation from one seed (SEED=…)
-	@$(PY) -m tests.sim --seed $(SEED)
+sim: setup ## Run one simulated cluster (SEED=n; LOG=1 prints its history, SECONDS=60 its length)
+	@$(PY) -m tests.sim --seed $(SEED) --seconds $(SECONDS) $(if $(LOG),--log)
 
-mutants: setup ## Show mutants to the checkers; none may survive (ONLY=name MUTANT_SEED=1 MUTANT_COUNT=24)
-	@$(PY) -m tests.mutants $(if $(ONLY),--only '$(ONLY)') \
-		$(if $(MUTANT_SEED),--seed $(MUTANT_SEED)) $(if $(MUTANT_COUNT),--count $(MUTANT_COUNT))
+sim-many: setup ## Run many simulated clusters on all cores and add them up (N=300, first SEED=1)
+	@$(PY) -m tests.sim --seed $(SEED) --count $(N) --seconds $(SECONDS) $(if $(JSON),--json $(JSON))
 
 wf: setup ## Import and run all the scientific workflows of the data set
 	@$(PY) -m tests.system.wf

@@ -33,6 +33,7 @@ from tests.sim.network import NETS, Net, Network
 from tests.sim.nodes import TIMES, SimNode
 from tests.sim.people import People
 from tests.sim.processes import Plan
+from tests.sim.protocol import Protocol
 from tests.sim.swarm import stream
 from tests.sim.virtual import VirtualLoop, pass_time
 
@@ -98,6 +99,8 @@ class Cluster:
         self._names = [f"node-{number}" for number in range(nodes)]
         self._starts = 0
         self._failure: BaseException | None = None
+        protocol = Protocol(self.hosts, self.database.tables, self._is_wrong)
+        self.network.taps.append(protocol.tap)
         loop.set_exception_handler(self._failed)
 
     def _failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -210,8 +213,8 @@ class Cluster:
 
     def sent(self, agent: str, node: str, entries: Sequence[object]) -> None:
         for entry in entries:
-            if isinstance(entry, TELLING):
-                self.note("<", agent, node, _entry(entry))
+            if isinstance(entry, TELLING) and (text := _entry(entry)):
+                self.note("<", agent, node, text)
 
     def spawned(self, agent: str, assign: Assign, capacity: Amount) -> None:
         task = f"{assign.dag}/{assign.run[-6:]}/{assign.task} no. {assign.number}"
@@ -238,12 +241,17 @@ def _short(attempt_id: bytes) -> str:
 
 
 def _entry(entry: object) -> str:
+    """What an agent tells; an inventory of nothing is not worth a word."""
     if isinstance(entry, entries.Result):
         return f"{entry.outcome.name.lower()} {_short(entry.attempt_id)}"
     if isinstance(entry, entries.Rejected):
         return f"rejects {_short(entry.attempt_id)}"
     assert isinstance(entry, entries.Inventory)
-    return f"inventory of shard {entry.shard} in epoch {entry.epoch}"
+    live = [_short(attempt.attempt_id) for attempt in entry.live]
+    ended = [_short(result.attempt_id) for result in entry.finished]
+    if not live and not ended:
+        return ""
+    return f"inventory of shard {entry.shard}: live {' '.join(live)}, ended {' '.join(ended)}"
 
 
 def _told(table: str, key: Key, row: Row | None) -> str:

@@ -13,7 +13,7 @@ from tests.sim.virtual import START_MONO_S
 LEGEND = """\
 Each line: virtual seconds since the start, a sign, what happened.
   F  a fault, with its index        f  the end of one, or a part of it
-  C  somebody's command             c  a command is done with
+  C  somebody's command
   T  a shard is taken over          B  a batch is committed: its rows
   >  a frame to an agent            <  a frame of an agent
   S  a process is spawned           E  a process ended: exit code, signal
@@ -21,7 +21,7 @@ Each line: virtual seconds since the start, a sign, what happened.
   V  the verdict
 """
 # What may go on for ever without anything coming to an end.
-_IDLE_SIGNS = frozenset("CcB<>")
+_IDLE_SIGNS = frozenset("CB<>")
 LINES_SHOWN = 400
 
 

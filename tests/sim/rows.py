@@ -244,8 +244,21 @@ class Rows:
         state = AttemptState(after["state"])
         hold(state.final, "I11", after)
         self._judge_end(after)
+        if state is AttemptState.UNKNOWN:
+            place = (after["shard"], *key[1:4], WaitKind.APPROVAL)
+            asked = self._after("task_wait", place) or self._after("attempt_late", key)
+            hold(asked or self.may_be_repeated(after), "I11", f"nobody is asked about {after}")
         end = End(after["attempt_id"], after["number"], state)
         self.views[after["run"]].ended(after["task"], end)
+
+    def may_be_repeated(self, row: Row) -> bool:
+        """Whether nobody need be asked before a task is done again that may have been done."""
+        if "adopted" in row:
+            # What is told late of an attempt changes nothing for its task.
+            return True
+        view = self.views[row["run"]]
+        run = self._after("run", (row["day"], row["run"]))
+        return view.version.tasks[row["task"]].idempotent or run["state"] != RunState.RUNNING
 
     def _late(self, key: Key, after: Row | None) -> None:
         assert after is not None, key
