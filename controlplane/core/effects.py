@@ -304,7 +304,7 @@ class LeaseMessage(NamedTuple):
 Message = AssignMessage | CancelMessage | ResultAckMessage | LeaseMessage
 
 
-class Stray(NamedTuple):
+class StrayNote(NamedTuple):
     """To be logged: an agent holds, or has ended, an attempt that a restored store has forgotten.
     `taken`: it goes on as a live attempt.
     """
@@ -323,4 +323,4 @@ class Effects:
 
     writes: Writes = field(default_factory=Writes)
     messages: list[Message] = field(default_factory=list)
-    strays: list[Stray] = field(default_factory=list)
+    strays: list[StrayNote] = field(default_factory=list)

@@ -240,7 +240,8 @@ class Recovered(NamedTuple):
     """All that a shard needs from the store to go on.
 
     `versions` holds the compiled versions of all live runs, and of all DAGs with schedules or
-    queued runs; other versions are asked for when a command names them.
+    queued runs; other versions are asked for when a command names them. `unsaid`, only while
+    something is held back: ids of the attempts of live runs that were refused, lost or are unknown.
     """
 
     versions: tuple[DagVersion, ...]
@@ -251,3 +252,4 @@ class Recovered(NamedTuple):
     ended: tuple[EndRecord, ...]
     waits: tuple[WaitRecord, ...]
     restored: RestoredRecord = RestoredRecord()
+    unsaid: tuple[bytes, ...] = ()

@@ -129,6 +129,8 @@ TASK_TRANSITIONS: dict[tuple[TaskState, TaskEvent], TaskState] = {
     (TaskState.WAITING, TaskEvent.CANCEL): TaskState.CANCELLED,
     (TaskState.READY, TaskEvent.ASSIGN): TaskState.ASSIGNED,
     (TaskState.READY, TaskEvent.CANCEL): TaskState.CANCELLED,
+    # The store went back in time, and it may have been done before.
+    (TaskState.READY, TaskEvent.DOUBT): TaskState.AWAITING_APPROVAL,
     # A late success of an attempt that was given up, before another was assigned.
     (TaskState.READY, TaskEvent.SUCCEED): TaskState.SUCCEEDED,
     (TaskState.ASSIGNED, TaskEvent.START): TaskState.RUNNING,

@@ -78,6 +78,7 @@ class RecoveredRows(NamedTuple):
     ended: tuple[EndRecord, ...]
     waits: tuple[WaitRecord, ...]
     restored: RestoredRecord = RestoredRecord()
+    unsaid: tuple[bytes, ...] = ()
 
 
 class RequestKey(NamedTuple):

@@ -33,6 +33,7 @@ _RUNS = query("recover_runs")
 _LIVE = query("recover_live")
 _ENDED = query("recover_ended")
 _WAITS = query("recover_waits")
+_UNSAID = query("recover_unsaid")
 _DAGS = query("recover_dags")
 _SCHEDULES = query("recover_schedules")
 _SPECS = query("read_specs")
@@ -48,7 +49,9 @@ async def read_live_rows(
             return await connection.fetch(sql, *arguments)
 
     async with known_failure(), _snapshot(connection, limit_ms):
-        restored = [RestoredRecord(*row) for row in await read(_RESTORED, shard)]
+        found = [RestoredRecord(*row) for row in await read(_RESTORED, shard)]
+        restored = found[0] if found else RestoredRecord()
+        unsaid = [row[0] for row in await read(_UNSAID, shard)] if restored.hold else []
         runs = [run_record(row) for row in await read(_RUNS, shard)]
         live = [LiveRecord(*row) for row in await read(_LIVE, shard)]
         ended = [EndRecord(*row) for row in await read(_ENDED, shard)]
@@ -65,7 +68,8 @@ async def read_live_rows(
         tuple(live),
         tuple(ended),
         tuple(waits),
-        *restored,
+        restored,
+        tuple(unsaid),
     )
 
 

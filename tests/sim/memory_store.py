@@ -581,7 +581,14 @@ def recovered_rows(database: MemoryDatabase, shard: int) -> RecoveredRows:
         _records(EndRecord, _last_ends(database, numbers)),
         _records(WaitRecord, waits),
         database.restored[shard],
+        tuple(_unsaid(database, numbers)) if database.restored[shard].hold else (),
     )
+
+
+def _unsaid(database: MemoryDatabase, numbers: set[Key]) -> Iterator[bytes]:
+    for key, row in database.tables["attempt"].items():
+        if key[:2] in numbers and row["state"] in _SILENT:
+            yield row["attempt_id"]
 
 
 _SILENT = frozenset({AttemptState.REJECTED, AttemptState.LOST, AttemptState.UNKNOWN})

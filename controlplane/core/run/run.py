@@ -31,7 +31,8 @@ _ALL_SUCCESS = TriggerRule.ALL_SUCCESS
 
 
 class LiveAttempt:
-    """One live attempt. `started_us` 0: not known to run.
+    """One live attempt. `started_us` 0: not known to run. `restored`: assigned before the store
+    went back in time.
 
     Its lease is watched while it is in its `lane`; `sent_ms` is on the monotonic clock.
     """
@@ -43,6 +44,7 @@ class LiveAttempt:
         "incarnation",
         "lane",
         "number",
+        "restored",
         "run",
         "sent_ms",
         "started_us",
@@ -70,6 +72,7 @@ class LiveAttempt:
         self.incarnation = incarnation
         self.assigned_us = assigned_us
         self.started_us = 0
+        self.restored = False
 
 
 class Run:

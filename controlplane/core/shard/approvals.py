@@ -1,4 +1,4 @@
-"""Decides what becomes of a task instance whose attempt ended nobody knows how.
+"""Decides what becomes of a task instance of which nobody knows whether it was done.
 
 Where a second attempt could do harm (`idempotent: false`), a person decides: another attempt under
 the same number, or the task instance has failed, and who reads it later is told why. Does not know
@@ -29,9 +29,19 @@ class Approvals:
         text = f"the outcome of attempt {number} is unknown: {reason}"
         self._book.add_wait(self._row(run, task, WaitKind.APPROVAL, text))
 
+    def ask_first(self, run: Run, task: int, reason: str) -> None:
+        """A ready task may have been done already: it waits before it is assigned."""
+        if (wait := run.waits.pop(task, None)) is not None:
+            self._book.wheel.cancel(wait[0])
+            self._book.drop_wait(run, task, WaitKind.BACKOFF)
+        run.numbers[task] = run.next_number(task)
+        run.move(task, TaskEvent.DOUBT)
+        self._book.add_wait(self._row(run, task, WaitKind.APPROVAL, reason))
+
     def approve(self, run: Run, task: int) -> None:
         """Another attempt is right."""
         run.move(task, TaskEvent.APPROVE)
+        self._book.clear(run, task)
         self._book.drop_wait(run, task, WaitKind.APPROVAL)
         self._runs.release(run, [task])
 

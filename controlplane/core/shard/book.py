@@ -23,6 +23,7 @@ from controlplane.core.effects import (
     WaitKind,
     WaitRow,
 )
+from controlplane.core.events import Finished
 from controlplane.core.fleet.placement import Fleet
 from controlplane.core.run.derive import SEMANTICS_VERSION
 from controlplane.core.run.run import LiveAttempt, Run
@@ -76,7 +77,31 @@ class LeaseDue(NamedTuple):
     incarnation: bytes
 
 
-Timer = BackoffDue | RunDeadline | ScheduleDue | StartedDue | RestOver | LeaseDue
+class HoldDue(NamedTuple):
+    """Timer: what is held back after a restore may change."""
+
+
+class HeldDue(NamedTuple):
+    """Timer: tasks that were held back after a restore may go."""
+
+
+class ResultDue(NamedTuple):
+    """Timer: the result of an attempt that the batch before made live."""
+
+    event: Finished
+
+
+Timer = (
+    BackoffDue
+    | RunDeadline
+    | ScheduleDue
+    | StartedDue
+    | RestOver
+    | LeaseDue
+    | HoldDue
+    | HeldDue
+    | ResultDue
+)
 
 
 class Schedule:
@@ -153,6 +178,9 @@ class Book:
         self.runs_by_number: dict[int, Run] = {}
         self.attempts: dict[bytes, LiveAttempt] = {}
         self.late = LateMemory()
+        # When it was found out that the store went back; 0: it never did.
+        self.restored_us = 0
+        self._cleared: dict[int, set[int]] = {}
         self.attempt_ids: deque[bytes] = deque()
         self.run_keys: deque[int] = deque()
         self.effects = Effects()
@@ -247,8 +275,18 @@ class Book:
         self.runs[run.run_id] = run
         self.runs_by_number[run.key.run] = run
 
+    def clear(self, run: Run, task: int) -> None:
+        """A task may be assigned although the store went back: it was since, or a person agreed."""
+        if self.restored_us:
+            self._cleared.setdefault(run.key.run, set()).add(task)
+
+    def is_cleared(self, run: Run, task: int) -> bool:
+        """See `clear`."""
+        return task in self._cleared.get(run.key.run, ())
+
     def forget(self, run: Run) -> None:
         """Drops a final run from memory."""
+        self._cleared.pop(run.key.run, None)
         del self.runs[run.run_id]
         del self.runs_by_number[run.key.run]
         if run.given_up:

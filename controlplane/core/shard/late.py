@@ -39,6 +39,10 @@ class LateMemory:
         self._of[attempt_id] = GivenUp(run.key, task, run)
         run.given_up.add(attempt_id)
 
+    def knows(self, attempt_id: bytes) -> bool:
+        """Whether a result of an attempt would be late."""
+        return attempt_id in self._of
+
     def take(self, attempt_id: bytes) -> GivenUp | None:
         """What is remembered of an attempt; its result comes once."""
         found = self._of.pop(attempt_id, None)

@@ -18,6 +18,7 @@ from controlplane.core.events import Beat
 from controlplane.core.run.run import LiveAttempt
 from controlplane.core.shard.admission import Admission
 from controlplane.core.shard.book import Book, LeaseDue
+from controlplane.core.shard.restored import Aftermath
 from controlplane.core.time.leases import LeaseTimes
 from controlplane.core.time.wheel import MAX_DEADLINE_MS, TimerId
 from controlplane.core.types import OnDisconnect
@@ -53,8 +54,11 @@ class Watch:
 class Leases:
     """The leases of the live attempts of one shard."""
 
-    def __init__(self, book: Book, admission: Admission, times: LeaseTimes) -> None:
+    def __init__(
+        self, book: Book, admission: Admission, aftermath: Aftermath, times: LeaseTimes
+    ) -> None:
         self._book = book
+        self._aftermath = aftermath
         self._admission = admission
         self._times = times
         self._floor_ms = 0
@@ -104,7 +108,9 @@ class Leases:
             self.answer(event.agent, event.incarnation)
 
     def answer(self, agent: str, incarnation: bytes) -> None:
-        """Lets what an adopted agent runs for this shard run on."""
+        """Lets what an adopted agent runs for this shard run on, unless that must end."""
+        if self._aftermath.withholds(agent, incarnation):
+            return
         watch = self._watches.get(agent, {}).get(incarnation)
         if watch is not None and any(lane.attempts for lane in watch.lanes.values()):
             watch.answered_ms = self._book.now.mono_ms

@@ -9,7 +9,7 @@ success, nothing newer was tried, and the task is still open. Any result is ackn
 
 from __future__ import annotations
 
-from controlplane.core.effects import DoneRow, LateRow, ResultAckMessage, WaitKind
+from controlplane.core.effects import DoneRow, LateRow, ResultAckMessage, StrayNote, WaitKind
 from controlplane.core.events import Finished, Rejected
 from controlplane.core.run.run import LiveAttempt, Run
 from controlplane.core.shard.admission import Admission
@@ -17,6 +17,7 @@ from controlplane.core.shard.approvals import Approvals
 from controlplane.core.shard.backoffs import Backoffs
 from controlplane.core.shard.book import Book
 from controlplane.core.shard.leases import Leases
+from controlplane.core.shard.restored import FORGOTTEN, Aftermath
 from controlplane.core.shard.runs import Runs
 from controlplane.core.states import (
     FINAL_TASK,
@@ -46,6 +47,7 @@ class Outcomes:
         leases: Leases,
         backoffs: Backoffs,
         approvals: Approvals,
+        aftermath: Aftermath,
     ) -> None:
         self._book = book
         self._runs = runs
@@ -53,6 +55,7 @@ class Outcomes:
         self._leases = leases
         self._backoffs = backoffs
         self._approvals = approvals
+        self._aftermath = aftermath
 
     def finished(self, event: Finished) -> None:
         """A result arrived; it is acknowledged in any case, once what it says is durable."""
@@ -111,6 +114,12 @@ class Outcomes:
         """Ends the attempts of an incarnation whose leases are over. They may have begun."""
         for attempt in self._leases.due(agent, incarnation):
             self._lose(attempt, self._told_here(attempt, _LOST, SILENT), began=True)
+
+    def forgotten(self, attempt: LiveAttempt) -> None:
+        """An attempt of before the store went back, of which its agent knows nothing any more: it
+        ended since, or never began. It must not be sent again: its agent may have forgotten the id.
+        """
+        self._lose(attempt, self._told_here(attempt, _LOST, FORGOTTEN), began=True)
 
     def _told_here(self, attempt: LiveAttempt, state: AttemptState, message: str) -> Finished:
         """An end that no agent gave a time to."""
@@ -172,6 +181,10 @@ class Outcomes:
         """A result of an attempt that is not live: of one that was given up it is recorded."""
         known = self._book.late.take(event.attempt_id)
         if known is None:
+            self._aftermath.over(event.attempt_id)
+            if self._aftermath.holding:
+                stray = StrayNote(event.agent, event.attempt_id, ended=True, taken=False)
+                self._book.effects.strays.append(stray)
             return
         (day, number), task, run = known
         adopted = event.state is _SUCCEEDED and _decides(run, task, event.attempt_id)

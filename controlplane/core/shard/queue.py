@@ -98,6 +98,10 @@ class ReadyQueue:
         self._parked.add(_shape_of(entry))
         self._insert(entry)
 
+    def give_back(self, entry: Entry) -> None:
+        """An entry that was taken and may be tried again now."""
+        self._insert(entry)
+
     def claims(self) -> dict[Shape, int]:
         """Since when the next task of every parked shape is ready."""
         return {shape: self._shapes[shape][0][1] for shape in self._parked}

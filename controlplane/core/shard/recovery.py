@@ -12,13 +12,21 @@ from __future__ import annotations
 from collections import defaultdict
 
 from controlplane.core.effects import WaitKind
-from controlplane.core.events import EndRecord, LiveRecord, Recovered, RunRecord, ScheduleRecord
+from controlplane.core.events import (
+    EndRecord,
+    LiveRecord,
+    Recovered,
+    RestoredRecord,
+    RunRecord,
+    ScheduleRecord,
+)
 from controlplane.core.run.derive import derive, own_state, waiting_state
 from controlplane.core.run.run import LiveAttempt, Run
 from controlplane.core.shard.attempts import Attempts
 from controlplane.core.shard.backoffs import Backoffs
 from controlplane.core.shard.book import Book, DagHead, Schedule
 from controlplane.core.shard.leases import Leases
+from controlplane.core.shard.restored import Aftermath
 from controlplane.core.shard.runs import Runs
 from controlplane.core.shard.schedules import Schedules, parse_definition
 from controlplane.core.states import AttemptState, RunState, TaskState
@@ -40,6 +48,7 @@ class Recovery:
         leases: Leases,
         backoffs: Backoffs,
         schedules: Schedules,
+        aftermath: Aftermath,
     ) -> None:
         self._book = book
         self._runs = runs
@@ -47,6 +56,7 @@ class Recovery:
         self._leases = leases
         self._backoffs = backoffs
         self._schedules = schedules
+        self._aftermath = aftermath
 
     def restore(self, stored: Recovered) -> None:
         """Takes all rows over. Runs are restored in the order of their creation."""
@@ -59,8 +69,9 @@ class Recovery:
             self._run(row, versions[row.key, row.digest], states.get(row.run, {}))
         numbers = self._book.runs_by_number
         self._leases.recover()
+        self._aftermath.recover(stored.restored, frozenset(stored.unsaid))
         for live in stored.live:
-            self._live(numbers[live.run], live)
+            self._live(numbers[live.run], live, stored.restored)
         for wait in stored.waits:
             run = numbers[wait.run]
             run.numbers[wait.task] = wait.number
@@ -69,6 +80,8 @@ class Recovery:
         latest = {(ended.run, ended.task): ended for ended in stored.ended}
         for ended in latest.values():
             self._ended(numbers[ended.run], ended)
+            if ended.epoch >= stored.restored.epoch:
+                self._book.clear(numbers[ended.run], ended.task)
         ends = _ends(stored)
         for run in numbers.values():
             if run.state is RunState.RUNNING:
@@ -113,7 +126,7 @@ class Recovery:
         run.restore(derive(version, own, RunState.RUNNING))
         self._runs.watch_deadline(run)
 
-    def _live(self, run: Run, record: LiveRecord) -> None:
+    def _live(self, run: Run, record: LiveRecord, restored: RestoredRecord) -> None:
         attempt = LiveAttempt(
             run,
             record.task,
@@ -125,6 +138,9 @@ class Recovery:
         )
         attempt.started_us = record.started_us or 0
         run.numbers[record.task] = record.number
+        attempt.restored = record.epoch < restored.epoch
+        if not attempt.restored:
+            self._book.clear(run, record.task)
         self._attempts.keep(attempt)
 
     def _ended(self, run: Run, record: EndRecord) -> None:

@@ -40,8 +40,11 @@ from controlplane.core.shard.backoffs import Backoffs
 from controlplane.core.shard.book import (
     BackoffDue,
     Book,
+    HeldDue,
+    HoldDue,
     LeaseDue,
     RestOver,
+    ResultDue,
     RunDeadline,
     ScheduleDue,
     StartedDue,
@@ -51,6 +54,7 @@ from controlplane.core.shard.leases import Leases
 from controlplane.core.shard.outcomes import Outcomes
 from controlplane.core.shard.queue import Want
 from controlplane.core.shard.recovery import Recovery
+from controlplane.core.shard.restored import Aftermath
 from controlplane.core.shard.runs import Runs
 from controlplane.core.shard.schedules import Schedules
 from controlplane.core.time.deadlines import Now
@@ -77,10 +81,11 @@ class Shard:
         approvals, backoffs = Approvals(book, runs), Backoffs(book, runs)
         commands = Commands(book, runs, schedules, approvals)
         admission = Admission(book)
-        watched = Leases(book, admission, leases)
-        outcomes = Outcomes(book, runs, admission, watched, backoffs, approvals)
-        self._attempts = attempts = Attempts(book, admission, watched, outcomes)
-        self._recovery = Recovery(book, runs, attempts, watched, backoffs, schedules)
+        aftermath = Aftermath(book, approvals, leases)
+        watched = Leases(book, admission, aftermath, leases)
+        outcomes = Outcomes(book, runs, admission, watched, backoffs, approvals, aftermath)
+        self._attempts = attempts = Attempts(book, admission, watched, outcomes, aftermath)
+        self._recovery = Recovery(book, runs, attempts, watched, backoffs, schedules, aftermath)
         self._by_instants = (schedules, runs, backoffs)
         self._growth = -1
         self._on_event: dict[type, Callable[[Any], None]] = {
@@ -103,6 +108,9 @@ class Shard:
             StartedDue: lambda timer: attempts.store_start(*timer),
             RestOver: lambda timer: admission.rest_over(*timer),
             LeaseDue: lambda timer: outcomes.give_up(*timer),
+            HoldDue: lambda _: aftermath.turn(),
+            HeldDue: lambda _: aftermath.release(),
+            ResultDue: lambda timer: outcomes.finished(timer.event),
         }
 
     def recover(self, stored: Recovered, now: Now) -> None:

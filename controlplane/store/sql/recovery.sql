@@ -50,6 +50,17 @@ CROSS JOIN LATERAL (
 ) AS wait
 WHERE run.shard = $1 AND run.finished_us IS NULL;
 
+-- name: recover_unsaid
+-- Attempts of live runs that were refused (7), lost (8) or are unknown (9).
+SELECT ended.attempt_id
+FROM run
+CROSS JOIN LATERAL (
+    SELECT attempt_id FROM attempt
+    WHERE attempt.day = run.day AND attempt.run = run.run AND attempt.state IN (7, 8, 9)
+    OFFSET 0
+) AS ended
+WHERE run.shard = $1 AND run.finished_us IS NULL;
+
 -- name: recover_dags
 SELECT dag.tenant, dag.dag, dag.digest, dag.task_count, dag.paused, dag.pause_reason,
     dag.revision, dag.created_us

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from controlplane.core.effects import HoldRow, Writes
+from controlplane.core.states import AttemptState
 from controlplane.store.errors import Deposed, RowsLostError, TakeoverRefused, WentBack
 from controlplane.store.ports import EPOCH_LEAP
 from controlplane.store.records import Fence, ShardWord
 from controlplane.store.restored import mark_restored
+from tests.contract.store.rows import DIGEST, attempt_id, done_row, first_hop
 
 ME, OTHER, THIRD = b"m" * 16, b"o" * 16, b"t" * 16
 WHY = "restored from a backup"
@@ -173,6 +175,20 @@ async def test_a_restored_store_goes_on_above_what_agents_remember(harness):
     marked = (await store.mark_restored(WHY, words))[0]
     assert await take_over(store, marked, ME) > 3
     assert await store.contradicted(words) == []
+
+
+async def test_a_leader_that_holds_back_reads_which_attempts_ended_without_a_word(harness):
+    store = harness.store
+    await harness.put_spec(DIGEST, b"spec")
+    await take_over(store, 0)
+    await store.commit(Fence(0, 1, 1), first_hop())
+    await store.commit(Fence(0, 1, 2), Writes(done=[done_row(1, 0, 1, state=AttemptState.LOST)]))
+    found = await store.recover(0)
+    assert found.unsaid == ()
+    assert [row.epoch for row in found.ended] == [1]
+    marked = (await store.mark_restored(WHY))[0]
+    await take_over(store, marked)
+    assert (await store.recover(0)).unsaid == (attempt_id(1),)
 
 
 async def test_a_mark_of_some_shards_leaves_the_others(postgres_harness):

@@ -8,6 +8,7 @@ rows. Tasks are named by their ids; a run that is not named is the latest.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from itertools import count
 from typing import Any
 
@@ -30,7 +31,9 @@ from controlplane.core.events import (
     Inventory,
     PauseDag,
     Rejected,
+    RestoredRecord,
     Started,
+    Subject,
     TriggerRun,
 )
 from controlplane.core.fleet.placement import Fleet
@@ -130,6 +133,7 @@ class Steps:
         self.next_key = shard * 1_000_000 + 1
         # What each agent was told to run and has not reported: attempt id → its start, or 0.
         self.held: dict[str, dict[bytes, int]] = {}
+        self.subjects: dict[bytes, Subject] = {}
         self.run_id = b""
 
     def serial(self) -> bytes:
@@ -158,6 +162,8 @@ class Steps:
     def _deliver(self, message: object) -> None:
         if isinstance(message, AssignMessage):
             self.held.setdefault(message.agent, {})[message.attempt_id] = 0
+            said = (message.attempt_id, message.run_id, message.task, message.number)
+            self.subjects[message.attempt_id] = Subject(*said)
 
     def wait(self, ms: int) -> Effects:
         """Time passes; then a step."""
@@ -187,6 +193,14 @@ class Steps:
         self.shard = Shard(self.number, self.fleet, self.now)
         self.shard.recover(self.store.recovered(), self.now)
         self.check()
+
+    def put_back(self, backup: StoreModel) -> None:
+        """The store is as it was once, which was found out, and another leader takes over."""
+        epoch = self.store.epoch + 1_000
+        self.store = deepcopy(backup)
+        self.store.epoch = epoch
+        self.store.restored = RestoredRecord(epoch, self.now.wall_us, 2, "put back")
+        self.recover()
 
     def check(self) -> None:
         """Memory and rows tell the same of every run."""
@@ -340,7 +354,10 @@ class ShardBench(Views):
         if live is None:
             live = self.held.get(agent, {})
         life = incarnation or self.fleet.room(agent).incarnation
-        return self.step(Inventory(agent, life, tuple(live.items()), tuple(finished)))
+        ends = tuple(finished)
+        ids = (*live, *(end.attempt_id for end in ends))
+        subjects = tuple(self.subjects[each] for each in ids if each in self.subjects)
+        return self.step(Inventory(agent, life, tuple(live.items()), ends, subjects))
 
     def gone(self, agent: str = "ant") -> None:
         self.fleet.disconnect(agent)

@@ -36,6 +36,7 @@ from controlplane.core.events import (
     EndRecord,
     LiveRecord,
     Recovered,
+    RestoredRecord,
     RunRecord,
     ScheduleRecord,
     WaitRecord,
@@ -45,6 +46,7 @@ from controlplane.core.states import AttemptState, RunState, TaskState
 from controlplane.core.types import DagKey, DagVersion
 
 Instance = tuple[int, int]
+UNSAID = (AttemptState.REJECTED, AttemptState.LOST, AttemptState.UNKNOWN)
 
 
 class StoreModel:
@@ -66,6 +68,10 @@ class StoreModel:
         self.waits: dict[Instance, WaitRow] = {}
         self.applied: dict[int, AppliedRow] = {}
         self.held_back: HoldRow | None = None
+        # Of the leader that writes, and of every assignment.
+        self.epoch = 1
+        self.epochs: dict[bytes, int] = {}
+        self.restored = RestoredRecord()
 
     def apply(self, writes: Writes) -> None:
         """One transaction."""
@@ -126,6 +132,7 @@ class StoreModel:
         assert row.attempt_id not in self.numbers, "an id is used once"
         assert row.run not in self.sealed
         self.numbers[row.attempt_id] = row.number
+        self.epochs[row.attempt_id] = self.epoch
         _insert(self.live, (row.run, row.task), row)
 
     def _take_started(self, row: StartedRow) -> None:
@@ -143,6 +150,7 @@ class StoreModel:
 
     def _take_holds(self, row: HoldRow) -> None:
         self.held_back = row
+        self.restored = self.restored._replace(hold=row.hold)
 
     def version_of(self, run: RunRow) -> DagVersion:
         return self.specs[DagKey(run.tenant, run.dag), run.digest]
@@ -191,6 +199,8 @@ class StoreModel:
             waits=tuple(
                 WaitRecord(*row[1:]) for row in self.waits.values() if row.run in open_runs
             ),
+            restored=self.restored,
+            unsaid=tuple(row.attempt_id for row in self.history if row.state in UNSAID),
         )
 
     def _run_record(self, row: RunRow) -> RunRecord:
@@ -211,7 +221,7 @@ class StoreModel:
 
     def _live_record(self, row: LiveRow) -> LiveRecord:
         started_us = self.started.get((row.run, row.task))
-        return LiveRecord(*row[1:], started_us)
+        return LiveRecord(*row[1:], started_us, self.epochs[row.attempt_id])
 
     def _end_records(self, open_runs: Iterable[int]) -> list[EndRecord]:
         last = {(row.run, row.task): row for row in self.history if row.run in open_runs}
@@ -224,6 +234,7 @@ class StoreModel:
                 int(self.end_of(row)),
                 row.finished_us,
                 row.attempt_id,
+                self.epochs[row.attempt_id],
             )
             for row in last.values()
         ]

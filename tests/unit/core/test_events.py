@@ -25,5 +25,5 @@ def test_what_recovery_reads_was_written():
         events.RunRecord: (effects.RunRow, effects.RunChangeRow),
     }
     for record, rows in pairs.items():
-        written = {name for row in rows for name in row._fields} | {"key"}
+        written = {name for row in rows for name in row._fields} | {"key", "epoch"}
         assert set(record._fields) <= written

@@ -235,3 +235,6 @@ def _doubts_of_every_kind():
     bench.decide("rejected", approved=False)
     bench.step(reports[2], reports[4])
     bench.cancel()
+    bench.start(dag({"a": ""}, once=["a"], requests={"a": cores(99)}))
+    bench.put_back(bench.store)
+    bench.step()
