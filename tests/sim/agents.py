@@ -131,6 +131,10 @@ class SimAgent:
             link.break_off()
         self._links.clear()
 
+    def durable_epoch(self, shard: int) -> int:
+        """The highest epoch of a shard that its journal has for good."""
+        return self._journal.epoch(shard)
+
     def _exit(self, why: str) -> None:
         if not self.alive:
             return

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
 
+from agent.core.entries import Leadership
 from agent.core.events import Claimed, ProcessExited, ProcessSpawned, SpawnFailed, Supervised
 from agent.core.records import JournalState, Record, StartOfAgent
 from agent.journal.codec import decode_record, encode_record
@@ -103,6 +104,9 @@ class OpenJournal:
         self._file = file
         self._buffer: list[bytes] = []
         self.open = True
+        # What `epoch` has read so far.
+        self._read = 0
+        self._epochs: dict[int, int] = {}
 
     def append(self, records: Iterable[Record]) -> None:
         """Takes records in; they are written by the next flush."""
@@ -130,6 +134,16 @@ class OpenJournal:
         """Whether a record survives a crash of the host; only the latest ones are looked at."""
         durable = self._file.records[: self._file.synced]
         return encode_record(record) in durable[-200:]
+
+    def epoch(self, shard: int) -> int:
+        """The highest epoch of a shard that survives a crash of the host; 0: none."""
+        for encoded in self._file.records[self._read : self._file.synced]:
+            record = decode_record(encoded)
+            if isinstance(record, Leadership):
+                known = self._epochs.get(record.shard, 0)
+                self._epochs[record.shard] = max(known, record.epoch)
+        self._read = self._file.synced
+        return self._epochs.get(shard, 0)
 
     def close(self) -> None:
         """Its process is gone, perhaps in the middle of a write."""

@@ -140,6 +140,8 @@ class Invariants:
             hold((code, row["signal"]) == happened, "I12", f"{row} instead of {happened}")
         elif state in {AttemptState.FAILED, AttemptState.TIMED_OUT}:
             hold(attempt_id not in self._spawned, "I12", f"{row} instead of {happened}")
+        if state is AttemptState.LOST and attempt_id in self._spawned:
+            hold(self.rows.may_be_repeated(row), "I12", f"{row} has run and is to run again")
 
     def check_end(self) -> None:
         """What must hold when faults have stopped and time has passed."""
