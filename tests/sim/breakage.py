@@ -125,7 +125,7 @@ class Breakage:
         for shard in sorted(keys.holders):
             if random.random() < 0.5:
                 self._note("the key of shard", shard, "is lost")
-                keys.remove(shard, self._loop.time())
+                keys.remove(shard)
 
     def _stop_database(self, random: Random) -> None:
         """What it was doing is done or not; whoever asks hears nothing."""

@@ -9,9 +9,8 @@ what it did, however long ago that was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from random import Random
-from typing import Any
 
 from mainspring.agent.v1 import session_pb2 as pb
 
@@ -26,9 +25,9 @@ from controlplane.leader.sessions.session import Refused
 from controlplane.leader.times import LeaderTimes
 from controlplane.store.ports import ShardStore
 from controlplane.telemetry.stats import Stats
-from tests.sim.election import LEASE_TTL_S, ROUND_S, Election, Keys
+from tests.sim.election import LEASE_TTL_S, Keys, SimElection
 from tests.sim.network import Link
-from tests.sim.virtual import Stoppable, VirtualLoop, pass_time
+from tests.sim.virtual import Stoppable, VirtualLoop
 
 # Short, as all tests of survival have them: a failover fits into an attempt lease.
 TIMES = LeaderTimes.of_leader_lease(
@@ -80,15 +79,6 @@ class NoRows:
         """Keeps nothing."""
 
 
-class NoMembers:
-    """A node that knows of no other."""
-
-    members: Mapping[str, Any] = {}
-
-    def publish(self, *, committed_at_ms: int | None = None) -> None:
-        """Tells nobody."""
-
-
 class SimNode:
     """One start of a node; a restart is another SimNode of the same name."""
 
@@ -113,7 +103,7 @@ class SimNode:
         self.stats = Stats()
         self._fleet = Fleet()
         self.leaderships = Leaderships()
-        self.election = Election(name, keys, self.leaderships)
+        self.election = SimElection(name, keys, self.leaderships, random)
         self._streams: set[asyncio.Task[None]] = set()
         # What came for a stopped process, and waits in its sockets.
         self._arrived: list[Callable[[], None]] = []
@@ -144,8 +134,8 @@ class SimNode:
         )
         self._tasks = [
             self._loop.create_task(self.hub.run()),
-            self._loop.create_task(self.leaderships.run(self.around, NoMembers())),
-            self._loop.create_task(self._elect()),
+            self._loop.create_task(self.leaderships.run(self.around, self.election.membership)),
+            self._loop.create_task(self.election.run()),
         ]
 
     @property
@@ -156,6 +146,7 @@ class SimNode:
     def crash(self) -> None:
         """Dies at once."""
         self.alive = False
+        self.election.client.close()
         self._arrived.clear()
         if self.stopped:
             self._process.go_on()
@@ -187,12 +178,6 @@ class SimNode:
             self._arrived.append(take)
         else:
             self._process.run(take)
-
-    async def _elect(self) -> None:
-        while self.alive:
-            if self.election.sees_etcd:
-                self.election.round(self._loop.time())
-            await pass_time(ROUND_S)
 
     def accept(self, link: Link) -> None:
         """An agent opened a stream: its first frame is awaited."""

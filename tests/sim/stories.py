@@ -38,6 +38,7 @@ class Story(Watched):
         self._store_traps: list[Callable[[Point, str], bool]] = []
         self.network.taps.append(self._tap)
         self._taps: list[Callable[[Link, Any], float]] = []
+        self.keys.moves = False
         self.start_nodes()
         for number in range(agents):
             self.start_host(f"agent-{number}")

@@ -224,7 +224,7 @@ def test_inventory_taken_while_an_assign_is_in_flight():
     async def script(story: Story) -> None:
         def take_key_away(link: Link, _: Any) -> float:
             story.nodes[link.node].election.sees_etcd = False
-            story.keys.remove(0, story.loop.time())
+            story.keys.remove(0)
             return 2.5
 
         story.on("assigns", take_key_away)
@@ -649,7 +649,7 @@ def test_etcd_lying():
         await story.runs()
         deposed = story.leader
         deposed.election.sees_etcd = False
-        story.keys.remove(0, story.loop.time())
+        story.keys.remove(0)
         await story.until(lambda: story.leader is not deposed)
         await once(story)
 

@@ -53,7 +53,7 @@ async def old_assign_after_the_end(story: Story) -> None:
 
     def delay(link: Any, _: Any) -> float:
         story.nodes[link.node].election.sees_etcd = False
-        story.keys.remove(0, story.loop.time())
+        story.keys.remove(0)
         return 2.8
 
     story.on("assigns", delay)
@@ -108,7 +108,7 @@ async def leader_out_of_sight(story: Story) -> None:
     host, leader = story.hosts[story.places[0]], story.database.shards[shard_of_story()].node
     if story.database.shards[1 - shard_of_story()].node == leader:
         story.nodes[leader].election.sees_etcd = False
-        story.keys.remove(1 - shard_of_story(), story.loop.time())
+        story.keys.remove(1 - shard_of_story())
     await story.until(lambda: len({row.node for row in story.database.shards.values()}) == 2)
     story.hide_etcd(hidden=False)
     story.network.part(host.host, leader)
@@ -173,7 +173,7 @@ async def leader_without_store(story: Story) -> None:
     await pass_time(3.0)
     story.in_store(lambda _, node: node == leader.name)
     leader.election.sees_etcd = False
-    story.keys.remove(0, story.loop.time())
+    story.keys.remove(0)
     for name in story.nodes:
         if name != leader.name:
             story.network.part(host.host, name)
