@@ -70,15 +70,13 @@ class Rounds:
         self._broken = []
         since_ns = boot_ns()
         loaded = self._phase(number, "warm-up", self._warm_up)
-        if not loaded:
-            self.void[number] = "no load before the faults"
         self._phase(number, "faults", lambda: self._break(number, plan))
         self._phase(number, "heal", lambda: self._heal(number))
         self._phase(number, "drain", lambda: self._drain(number))
-        if loaded and not self._met_work(number, since_ns):
-            self.void[number] = "no attempt ran when a fault began"
-        if number in self.void:
-            self._rounds.write(round=number, phase="void", void=self.void[number])
+        reason = void_reason(loaded, self._begins(number), self._ledger.spans(since_ns))
+        if reason:
+            self.void[number] = reason
+            self._rounds.write(round=number, phase="void", void=reason)
         return self._broken
 
     def _phase(self, number: int, name: str, work: Callable[[], Result]) -> Result:
@@ -151,15 +149,23 @@ class Rounds:
     def _violate(self, number: int, what: str) -> None:
         self._broken.append(Violation(number, what))
 
-    def _met_work(self, number: int, since_ns: int) -> bool:
-        """Whether an attempt that ended by itself was running when some fault began."""
-        begins = [
-            fault["began_ns"]
-            for fault in read_lines(self._evidence.faults)
-            if fault["round"] == number
-        ]
-        spans = self._ledger.spans(since_ns)
-        return any(begun <= at < ended for at in begins for begun, ended in spans)
+    def _begins(self, number: int) -> list[int]:
+        """When the faults of a round began."""
+        faults = read_lines(self._evidence.faults)
+        return [fault["began_ns"] for fault in faults if fault["round"] == number]
+
+
+def void_reason(loaded: bool, begins_ns: Sequence[int], spans: Sequence[tuple[int, int]]) -> str:
+    """Why a round proves nothing; empty if it counts.
+
+    `spans` are starts and ends of attempts that ended by themselves: of one that was killed nobody
+    knows until when it ran.
+    """
+    if not loaded:
+        return "no load before the faults"
+    if not any(begun <= at < ended for at in begins_ns for begun, ended in spans):
+        return "no attempt ran when a fault began"
+    return ""
 
 
 def acknowledged_runs(evidence: Evidence) -> Iterator[str]:
