@@ -1,5 +1,5 @@
-# One attempt of a task of the campaign: it says in the ledger that it starts and how it ends, each
-# by one write, so that lines of many processes never mix. Perl without modules, because an attempt
+# One attempt of a task of the campaign: it says in the ledger that it starts, ten times a second that
+# it is alive, and how it ends, each by one write, so that lines of many processes never mix. Perl without modules, because an attempt
 # must cost milliseconds; the clock is the one since boot, which nobody sets.
 #
 #   attempt.pl LEDGER MILLISECONDS FAILURES [stubborn] [loud]
@@ -15,6 +15,7 @@ my %manner = map { $_ => 1 } @manners;
 use Config;
 my $clock_gettime = $Config{archname} =~ /^aarch64/ ? 113 : 228;
 my $CLOCK_BOOTTIME = 7;
+my $BEAT_MS = 100;
 
 open(my $file, '>>', $ledger) or die "$ledger: $!";
 
@@ -31,7 +32,12 @@ sub note {
 $SIG{TERM} = 'IGNORE' if $manner{stubborn};
 note('start', '-');
 print "attempt $ENV{MAINSPRING_ATTEMPT_ID}\n" if $manner{loud};
-select(undef, undef, undef, $work_ms / 1000) if $work_ms;
+while ($work_ms > 0) {
+    my $nap_ms = $work_ms < $BEAT_MS ? $work_ms : $BEAT_MS;
+    select(undef, undef, undef, $nap_ms / 1000);
+    $work_ms -= $nap_ms;
+    note('alive', '-') if $work_ms > 0;
+}
 my $exit = $ENV{MAINSPRING_ATTEMPT_NUMBER} <= $failures ? 3 : 0;
 note('end', $exit);
 exit $exit;

@@ -4,7 +4,8 @@ Decides the names of its files and how a line is written. Promises that lines of
 never mix, and that what was written before a process died is there. All times in it are nanoseconds
 since the boot of the machine: nobody sets that clock, and all processes share it.
 
-    ledger.tsv      what attempts wrote: attempt id, task, run, start or end, pid, time, exit status
+    ledger.tsv      what attempts wrote: attempt id, task, run, kind (start, alive, end), pid, time,
+                    exit status (at the end)
     clients.jsonl   every call of a client: when it was made and how it ended
     faults.jsonl    what was broken, from when to when
     rounds.jsonl    the phases of every round, and why a round is void
@@ -111,7 +112,7 @@ class Ledger:
             if kind == b"start":
                 self._started += 1
                 self._running[attempt] = int(at)
-            elif attempt in self._running:
+            elif kind == b"end" and attempt in self._running:
                 self._spans.append((self._running.pop(attempt), int(at)))
 
     def close(self) -> None:

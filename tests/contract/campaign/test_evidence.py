@@ -59,13 +59,20 @@ def test_a_loud_attempt_says_so_and_a_stubborn_one_does_not_listen(evidence):
     ledger.close()
 
 
+def test_an_attempt_that_works_for_long_says_that_it_is_alive(evidence):
+    with attempt(evidence.ledger, "350", "0") as process:
+        assert process.wait() == 0
+    kinds = [line.split("\t")[3] for line in evidence.ledger.read_text().splitlines()]
+    assert kinds == ["start", "alive", "alive", "alive", "end"]
+
+
 def test_the_ledger_is_followed_while_lines_come_in_pieces(evidence):
     ledger = Ledger(evidence.ledger)
     with evidence.ledger.open("a") as file:
         file.write("a\tt\tr\tstart\t1\t100\t-\nb\tt\tr\tstart\t2\t2")
         file.flush()
         assert ledger.started() == 1
-        file.write("00\t-\na\tt\tr\tend\t1\t300\t0\n")
+        file.write("00\t-\na\tt\tr\talive\t1\t250\t-\na\tt\tr\tend\t1\t300\t0\n")
         file.flush()
         assert ledger.started() == 2
         # b wrote no end: nobody knows until when it ran.
