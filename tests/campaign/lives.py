@@ -100,6 +100,8 @@ def alive_together(found: Sequence[Life]) -> Iterator[tuple[Life, Life, bool | N
     ordered = sorted(found, key=lambda life: life.start_ns)
     for place, after in enumerate(ordered[1:], start=1):
         for before in ordered[:place]:
+            if before.attempt == after.attempt:
+                continue  # an attempt that started twice is another matter
             yield before, after, _overlap(before, after)
 
 

@@ -52,7 +52,7 @@ def summary(findings: Findings) -> dict[str, Any]:
     recorded = findings.recorded
     return {
         "kind": "campaign",
-        "date": datetime.now(UTC).date().isoformat(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "seed": recorded.cluster.get("seed"),
         "minutes": round(measures.minutes(recorded), 1),
@@ -88,7 +88,7 @@ def _lines(
     cluster = recorded.cluster
     yield f"# Campaign of {document['minutes']:g} minutes, seed {document['seed']}"
     yield ""
-    yield f"Commit {document['commit'] or 'unknown'}, {document['date']}. {cluster['machine']}."
+    yield f"Commit {document['commit'] or 'unknown'}, {document['at']}. {cluster['machine']}."
     yield f"Versions: {_pairs(cluster.get('versions', {}))}."
     yield ""
     yield from _violations(findings)
