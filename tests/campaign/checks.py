@@ -92,9 +92,10 @@ def _together(recorded: Recorded, findings: Findings) -> Iterator[Violation]:
             if certain is None:
                 findings.open["I3: when an attempt died is not known"] += 1
             elif certain:
+                until_ns = max(before.end_ns or 0, before.seen_ns)
                 detail = (
                     f"{after.attempt} started at {after.start_ns} ns, while {before.attempt} lived"
-                    f" until {before.end_ns} ns ({before.how})"
+                    f" until {until_ns} ns ({before.how or 'its last line'})"
                 )
                 yield Violation("I3", f"{run}/{task}", detail)
 

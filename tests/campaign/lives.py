@@ -1,15 +1,18 @@
 """When each attempt lived, and how that is known.
 
-An attempt writes when it starts and when it is about to exit. One that was killed writes no end, so
-its death must be told by somebody. In this order:
+An attempt writes when it starts, ten times a second while it works, and when it is about to exit.
+Until its last line it lived for certain: an attempt of the same task instance that started before
+that ran beside it. One that was killed writes no end, so its death must be told by somebody. In
+this order:
 
-1. its own last line: it lived until then for certain;
+1. its own last line, if that is its end;
 2. its agent reported its end to the shard before the next attempt was assigned: the supervisor had
    reaped it before it told anybody, and the next attempt was assigned in the commit of that report
    or a later one (`verify` holds that by batch numbers): it was dead before the next one started;
 3. its supervisor was killed meanwhile: the kernel ended all its processes with it;
 4. its agent said after all when it ended, when the shard had given it up: how long it had lived
-   then by the agent's clock, from its own first line on, unless that clock was set meanwhile.
+   then by the agent's clock, from its own first line on, unless that clock was set meanwhile;
+5. it had been silent for `SILENT_FOR_NS` when the next one started.
 
 Where none of these speaks it is not known when it died, and nothing is concluded.
 """
@@ -26,31 +29,37 @@ from tests.campaign.recorded import Recorded, Stored
 
 # Between spawning and the first line of an attempt, and between its end and its reaping.
 UNSURE_NS = 100_000_000
+# A living attempt would have written twenty lines.
+SILENT_FOR_NS = 2_000_000_000
 SUPERVISOR_DEATHS = ("supervisor-kill", "agent-and-supervisor-kill")
 _GIVEN_UP = (AttemptState.LOST, AttemptState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """An attempt from its first line to `end_ns`. `how` that is known; empty: it is not.
-
-    `reported`: it was over before its task instance got another attempt.
+    """An attempt from its first line to `end_ns` (None: not known), which `how` tells; it wrote its
+    last line at `seen_ns`, and that was its end if it `ended`. `reported`: it was over before its
+    task instance got another attempt.
     """
 
     attempt: str
     run: str
     task: str
     start_ns: int
-    end_ns: int | None
-    how: str
+    seen_ns: int
+    ended: bool
     reported: bool
     on_disconnect: OnDisconnect
     killed_ns: tuple[int, ...] = ()
+    end_ns: int | None = None
+    how: str = ""
 
 
 def lives(recorded: Recorded) -> Iterator[Life]:
     """Every attempt that started and that the store knows."""
-    ends = {line.attempt: line.at_ns for line in recorded.lines if line.kind == "end"}
+    last = {line.attempt: line for line in recorded.lines}
+    kills = {stored.agent: () for stored in recorded.attempts.values()}
+    kills = {agent: tuple(_kills(recorded, agent)) for agent in kills}
     for line in recorded.lines:
         stored = recorded.attempts.get(line.attempt)
         if line.kind != "start" or stored is None:
@@ -60,13 +69,13 @@ def lives(recorded: Recorded) -> Iterator[Life]:
             line.run,
             line.task,
             line.at_ns,
-            ends.get(line.attempt),
-            "it wrote its end then" if line.attempt in ends else "",
+            last[line.attempt].at_ns,
+            last[line.attempt].kind == "end",
             _reported(stored),
             stored.on_disconnect,
-            tuple(_kills(recorded, stored.agent)),
+            kills[stored.agent],
         )
-        yield life if life.end_ns is not None else _by_agent(life, stored, recorded)
+        yield _by_agent(life, stored, recorded)
 
 
 def _reported(stored: Stored) -> bool:
@@ -83,8 +92,10 @@ def _kills(recorded: Recorded, agent: str) -> Iterator[int]:
 
 
 def _by_agent(life: Life, stored: Stored, recorded: Recorded) -> Life:
-    """The life of an attempt that wrote no end, as its agent said later."""
+    """With the end of an attempt that wrote none, as its agent said later."""
     late = stored.late
+    if life.ended:
+        return replace(life, end_ns=life.seen_ns, how="it wrote its end then")
     if late is None or not late.started_us or not late.finished_us:
         return life
     end_ns = life.start_ns + (late.finished_us - late.started_us) * 1_000
@@ -106,12 +117,12 @@ def alive_together(found: Sequence[Life]) -> Iterator[tuple[Life, Life, bool | N
 
 
 def _overlap(before: Life, after: Life) -> bool | None:
-    if before.how == "it wrote its end then":
-        return before.end_ns is not None and before.end_ns > after.start_ns
-    if before.reported:
+    if before.seen_ns > after.start_ns:
+        return True
+    if before.ended or before.reported:
         return False
     if any(before.start_ns <= killed_ns <= after.start_ns for killed_ns in before.killed_ns):
         return False
-    if before.end_ns is None:
-        return None
-    return before.end_ns > after.start_ns + UNSURE_NS
+    if before.end_ns is not None:
+        return before.end_ns > after.start_ns + UNSURE_NS
+    return False if before.seen_ns + SILENT_FOR_NS < after.start_ns else None

@@ -50,6 +50,12 @@ class Forged:
     def starts(self, number: int, run: str, task: str, at_s: float, pid: int = 7) -> None:
         self.lines.append((attempt(number), task, run, "start", pid, int(at_s * S), "-"))
 
+    def lives(self, number: int, run: str, task: str, *at_s: float) -> None:
+        """It says that it is alive."""
+        for moment_s in at_s:
+            line = (attempt(number), task, run, "alive", 7, int(moment_s * S), "-")
+            self.lines.append(line)
+
     def ends(self, number: int, run: str, task: str, at_s: float, status: int = 0) -> None:
         self.lines.append((attempt(number), task, run, "end", 7, int(at_s * S), status))
 

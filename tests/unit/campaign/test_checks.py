@@ -35,6 +35,12 @@ def two_at_a_time(forged: Forged) -> None:
     forged.works(20, CHAIN, "a", 2.9, 5)
 
 
+def alive_beside_the_next_one(forged: Forged) -> None:
+    """Whatever anybody says of it."""
+    forged.lives(5, KILLED, "a", 11, 20.5)
+    forged.stores(5, KILLED, "a", LOST, None, message="killed at the end of its attempt lease")
+
+
 def killed_too_late(forged: Forged) -> None:
     """By its agent's own word it lived for 11 s; the next one started 10 s after it."""
     late = Told(LOST, 1_000_000, 12_000_000, -1, 9)
@@ -108,6 +114,7 @@ def rows_that_verify_does_not_like(forged: Forged) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Forged], None], str]] = {
     "I3": (two_at_a_time, "while " + attempt(1) + " lived until 3000000000 ns"),
+    "I3 alive": (alive_beside_the_next_one, "lived until 20500000000 ns (its last line)"),
     "I3 killed": (killed_too_late, "its agent said so later"),
     "I4": (started_twice, "it started 2 times, as processes [7, 8]"),
     "I5": (unknown_to_the_store, "unknown here"),
@@ -141,15 +148,22 @@ def test_every_check_is_broken_once():
 
 
 class TestDeathsThatNobodyWroteDown:
-    """A second attempt of the killed one's task instance starts at 20 s."""
+    """A second attempt of the killed one's task instance starts at 20 s; it wrote until 19 s."""
 
     def judged(self, forged, *, late=None, message=SILENT):
+        forged.lives(5, KILLED, "a", 18, 19)
         forged.stores(5, KILLED, "a", LOST, None, message=message, late=late)
         findings = forged.findings()
         return len(findings.violations), sum(findings.open.values())
 
     def test_without_a_word_it_is_open(self, forged):
         assert self.judged(forged) == (0, 1)
+
+    def test_a_long_silence_proves_it(self, forged):
+        forged.stores(5, KILLED, "a", LOST, None, message=SILENT)
+        forged.lives(5, KILLED, "a", 17.9)
+        findings = forged.findings()
+        assert (findings.clean, sum(findings.open.values())) == (True, 0)
 
     def test_a_report_before_the_next_assignment_proves_it(self, forged):
         assert self.judged(forged, message="killed at the end of its attempt lease") == (0, 0)
