@@ -11,7 +11,7 @@ from mainspring.definition import load
 from tests.docs.pages import ROOT, Block, blocks, commands
 from tests.system.clusters import Cluster
 
-PAGES = ("README.md", "docs/quickstart.md", "docs/wfformat.md", "docs/agent.md")
+PAGES = ("README.md", "docs/quickstart.md", "docs/wfformat.md", "docs/agent.md", "docs/verify.md")
 DEFINITIONS = ("README.md", "ARCHITECTURE.md", "docs/quickstart.md", "docs/schedules.md")
 # Starting a cluster is what `tests/system` does; the documentation's own is running already.
 STARTS = {"up"}
