@@ -44,7 +44,7 @@ class Group:
 GROUPS = (
     Group("unit", ("unit", "property", "golden"), 60),
     Group("contract", ("contract",), 60),
-    Group("simulation", ("sim",), 120),
+    Group("simulation", ("sim", "museum"), 120),
     Group("system", ("system", "integration"), 240, apart=("system/survival",)),
     Group("survival", ("system/survival",), 400, workers=2),
     Group("docs", ("docs", "tidy", "mutants"), 60),
