@@ -24,8 +24,9 @@ import enum
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from agent.core.entries import Assign, LiveAttempt, Result
+from agent.core.entries import Assign, LiveAttempt, Result, Subject
 from agent.core.events import ProcessExited, SpawnFailed
 from agent.core.types import EndCause, Outcome
 
@@ -89,6 +90,14 @@ class Attempt:
         if spec is None:
             return "could not be read"
         return "" if spec.argv else "names no program"
+
+
+class Held(NamedTuple):
+    """What is held for one shard."""
+
+    live: list[LiveAttempt]
+    finished: list[Result]
+    subjects: list[Subject]
 
 
 class AttemptTable:
@@ -199,17 +208,22 @@ class AttemptTable:
         if len(self._recent) > self._recent_limit:
             del self._recent[next(iter(self._recent))]
 
-    def inventory(self, shards: Iterable[int]) -> dict[int, tuple[list[LiveAttempt], list[Result]]]:
+    def inventory(self, shards: Iterable[int]) -> dict[int, Held]:
         """What is held for each of the shards: what is not over, and what is not acknowledged."""
-        found: dict[int, tuple[list[LiveAttempt], list[Result]]] = {s: ([], []) for s in shards}
+        found: dict[int, Held] = {shard: Held([], [], []) for shard in shards}
         for attempt in self._held.values():
-            lists = found.get(attempt.assign.shard)
+            assign = attempt.assign
+            lists = found.get(assign.shard)
             if lists is None:
                 continue
+            # What was cancelled before it came is of nothing that is known here.
+            if assign.run:
+                subject = Subject(assign.attempt_id, assign.run, assign.task, assign.number)
+                lists.subjects.append(subject)
             if attempt.result is None:
-                lists[0].append(LiveAttempt(attempt.assign.attempt_id, attempt.started_at_us))
+                lists.live.append(LiveAttempt(assign.attempt_id, attempt.started_at_us))
             else:
-                lists[1].append(attempt.result)
+                lists.finished.append(attempt.result)
         return found
 
     def _enter(self, attempt: Attempt, state: State) -> None:

@@ -23,11 +23,12 @@ from agent.core.types import (
 
 @dataclass(frozen=True, slots=True)
 class ShardMemory:
-    """The highest epoch seen of a shard, and the highest batch of it."""
+    """The highest epoch seen of a shard, the highest batch of it, and whose it is."""
 
     shard: int
     epoch: int
     batch: int
+    holder: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +71,24 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """What an attempt is of."""
+
+    attempt_id: bytes
+    run: str
+    task: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
+    """`subjects`: of all these attempts, for a shard whose store has forgotten them."""
+
     shard: int
     epoch: int
     live: tuple[LiveAttempt, ...]
     finished: tuple[Result, ...]
+    subjects: tuple[Subject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +136,7 @@ class LogData:
 Entry = (
     Hello
     | Heartbeat
+    | ShardMemory
     | Inventory
     | Accepted
     | Started

@@ -4,10 +4,11 @@ Decides: to which addresses a stream is opened and when again, which stream of a
 silent node is given up, which shards a node may speak for.
 
 Promises: what belongs to an older session is never handled; a shard speaks only under the highest
-epoch ever seen for it, and the same epoch from another holder is refused; what is seen of a shard
-is recorded before the inventory that answers it; a shard is reported as newly led exactly when a
-node leads it in an epoch that this session was not told of before; an attempt lease counts from the
-sending of a heartbeat of the same session.
+epoch ever seen for it, and the same epoch from another holder is refused; whoever claims a shard is
+told what was seen of it before; what is seen of a shard is recorded before the inventory that
+answers it; a shard is reported as newly led exactly when a node leads it in an epoch that this
+session was not told of before; an attempt lease counts from the sending of a heartbeat of the same
+session.
 
 Does not know: attempts and grants; what is in an inventory.
 """
@@ -70,7 +71,7 @@ class EpochMemory:
 
     def told(self) -> tuple[ShardMemory, ...]:
         """What a hello says of it."""
-        return tuple(ShardMemory(s.shard, s.epoch, s.batch) for s in self._seen.values())
+        return tuple(map(_memory, self._seen.values()))
 
 
 class LinkState(enum.Enum):
@@ -197,13 +198,14 @@ class Sessions:
 
     def welcome(self, link: Link, welcome: Welcome, turn: Turn) -> list[int]:
         """Takes a Welcome in; returns the shards that the node leads newly."""
-        if link.state is not LinkState.WELCOMED:
+        told = link.state is not LinkState.WELCOMED
+        if told:
             self._first_welcome(link, welcome.node, turn.now.mono_ms)
         link.peers = welcome.peers
         link.heartbeat_ms = max(HEARTBEAT_LEAST_MS, welcome.heartbeat_ms or HEARTBEAT_DEFAULT_MS)
         link.attempt_lease_ms = welcome.attempt_lease_ms
         link.due_ms = min(link.due_ms, turn.now.mono_ms + link.heartbeat_ms)
-        newly = self._take_claims(link, welcome.shards, turn)
+        newly = self._take_claims(link, welcome.shards, turn, told=told)
         self._refresh(turn)
         return newly
 
@@ -264,13 +266,22 @@ class Sessions:
         link.due_ms = mono_ms
         self._nodes[node] = link
 
-    def _take_claims(self, link: Link, claims: tuple[Leadership, ...], turn: Turn) -> list[int]:
+    def _take_claims(
+        self, link: Link, claims: tuple[Leadership, ...], turn: Turn, *, told: bool
+    ) -> list[int]:
+        """`told`: the node has just heard, in a hello, what was seen of its shards so far."""
         before = link.leads
         self._forget_claims(link)
         link.leads = {}
         newly = []
         for claim in claims:
             seen = self.epochs.get(claim.shard)
+            if (
+                seen is not None
+                and not told
+                and (seen.epoch, seen.holder) != (claim.epoch, claim.holder)
+            ):
+                turn.send(link.stream, _memory(seen))
             if not self.epochs.note(claim):
                 text = f"{link.node} claims epoch {claim.epoch}, which is over or held by another"
                 turn.act(Note(text, link.address, claim.shard))
@@ -312,6 +323,10 @@ class Sessions:
         for link in list(self._links.values()):
             if link.state is LinkState.IDLE and link.address not in wanted:
                 del self._links[link.address]
+
+
+def _memory(seen: Leadership) -> ShardMemory:
+    return ShardMemory(seen.shard, seen.epoch, seen.batch, seen.holder)
 
 
 def _backoff_ms(link: Link) -> int:

@@ -64,9 +64,9 @@ class Work:
                 running, request = attempt.result is None, attempt.assign.request
                 self._grants.move(attempt.node, link.node, request, running=running)
                 attempt.node = link.node
-        for shard, (live, finished) in self.attempts.inventory(newly).items():
-            inventory = Inventory(shard, link.leads[shard], tuple(live), tuple(finished))
-            turn.send(link.stream, inventory)
+        for shard, held in self.attempts.inventory(newly).items():
+            lists = (tuple(held.live), tuple(held.finished), tuple(held.subjects))
+            turn.send(link.stream, Inventory(shard, link.leads[shard], *lists))
 
     def assign(self, link: Link, assign: Assign, turn: Turn) -> None:
         """Takes an assignment over, answers it again, or refuses it. One of an epoch that is not in

@@ -203,7 +203,7 @@ def _weight(entry: entries.Entry) -> int:
     if isinstance(entry, entries.LogData):
         return ENTRY_BYTES + len(entry.data)
     if isinstance(entry, entries.Inventory):
-        return ENTRY_BYTES * (1 + len(entry.live) + len(entry.finished))
+        return ENTRY_BYTES * (1 + len(entry.live) + len(entry.finished) + len(entry.subjects))
     return ENTRY_BYTES
 
 
@@ -217,8 +217,17 @@ def _hello(frame: pb.SessionRequest, entry: entries.Hello) -> None:
     frame.hello.version = entry.version
     frame.hello.session = entry.session
     frame.hello.containment = pb.Containment.ValueType(entry.containment)
-    for memory in entry.memories:
-        frame.hello.memories.add(shard=memory.shard, epoch=memory.epoch, batch=memory.batch)
+    frame.hello.memories.extend(map(_memory_message, entry.memories))
+
+
+def _memory_message(entry: entries.ShardMemory) -> pb.ShardMemory:
+    return pb.ShardMemory(
+        shard=entry.shard, epoch=entry.epoch, batch=entry.batch, holder=entry.holder
+    )
+
+
+def _memory(frame: pb.SessionRequest, entry: entries.ShardMemory) -> None:
+    frame.memories.append(_memory_message(entry))
 
 
 def _heartbeat(frame: pb.SessionRequest, entry: entries.Heartbeat) -> None:
@@ -232,7 +241,13 @@ def _inventory(frame: pb.SessionRequest, entry: entries.Inventory) -> None:
         pb.LiveAttempt(attempt_id=a.attempt_id, started_at_us=a.started_at_us) for a in entry.live
     ]
     finished = [result_message(result) for result in entry.finished]
-    frame.inventories.add(shard=entry.shard, epoch=entry.epoch, live=live, finished=finished)
+    subjects = [
+        pb.AttemptSubject(attempt_id=s.attempt_id, run=s.run, task=s.task, number=s.number)
+        for s in entry.subjects
+    ]
+    frame.inventories.add(
+        shard=entry.shard, epoch=entry.epoch, live=live, finished=finished, subjects=subjects
+    )
 
 
 def _accepted(frame: pb.SessionRequest, entry: entries.Accepted) -> None:
@@ -319,6 +334,7 @@ def _log_data(frame: pb.SessionRequest, entry: entries.LogData) -> None:
 _ENCODERS: dict[type[object], Callable[[pb.SessionRequest, Any], None]] = {
     entries.Hello: _hello,
     entries.Heartbeat: _heartbeat,
+    entries.ShardMemory: _memory,
     entries.Inventory: _inventory,
     entries.Accepted: _accepted,
     entries.Started: _started,

@@ -6,11 +6,13 @@ of a hop. Does not know frames, sessions or grants.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from mainspring.agent.v1 import session_pb2
 
 from controlplane.codec.errors import CodecError
 from controlplane.core.effects import AssignMessage, CancelMessage, ResultAckMessage
-from controlplane.core.events import Finished, Inventory, Rejected, Started
+from controlplane.core.events import Finished, Inventory, Rejected, Started, Subject
 from controlplane.core.states import AttemptState
 from controlplane.core.types import Resources, uuid_text
 
@@ -68,7 +70,19 @@ def inventory(agent: str, incarnation: bytes, entry: session_pb2.Inventory) -> I
         incarnation,
         tuple((_attempt_id(each.attempt_id), each.started_at_us) for each in entry.live),
         tuple(finished(agent, each) for each in entry.finished),
+        tuple(subject for each in entry.subjects if (subject := _subject(each)) is not None),
     )
+
+
+def _subject(entry: session_pb2.AttemptSubject) -> Subject | None:
+    """What an attempt is of; None: it cannot be of anything here."""
+    try:
+        run_id = UUID(entry.run).bytes
+    except ValueError:
+        return None
+    if not entry.number > 0:
+        return None
+    return Subject(_attempt_id(entry.attempt_id), run_id, entry.task, entry.number)
 
 
 def assign(

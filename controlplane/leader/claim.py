@@ -11,19 +11,21 @@ from typing import NamedTuple, Protocol
 from controlplane.core.effects import Message
 from controlplane.core.shard.queue import Want
 from controlplane.leader.mailbox import Mailbox, Source
+from controlplane.store.ports import ShardStore
+from controlplane.store.records import ShardWord
 from controlplane.telemetry.clock import Clock, Ticker
 
 
 class Claim(NamedTuple):
     """The leadership of a shard in one epoch; `holder` is the random id of its takeover.
 
-    `batch_before`: the last batch of the epoch before, as it was read for the takeover.
+    `restored_epoch`: the first one since the store went back in time; 0: it never did.
     """
 
     shard: int
     epoch: int
     holder: bytes
-    batch_before: int = 0
+    restored_epoch: int = 0
 
 
 class LeaderClock(Clock, Ticker, Protocol):
@@ -68,6 +70,12 @@ class Speaker(Protocol):
         the monotonic time that the core was told when it decided them; attempt leases count from
         a heartbeat that was received no later.
         """
+
+    def words(self, shard: int) -> list[ShardWord]:
+        """What agents that speak with this node remember of a shard."""
+
+    async def witness(self, store: ShardStore) -> None:
+        """Puts what agents remember of the shards led here before the store, until cancelled."""
 
     def stepped(self, shard: int, want: Want) -> None:
         """A step is over: what the shard would use, and others may find room now."""

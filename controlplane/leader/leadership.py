@@ -2,10 +2,10 @@
 
 The takeover, in this order:
 
-1. Read the shard's epoch E from the store.
+1. Put before the store what agents remember of the shard, and read its epoch E.
 2. Ask etcd, linearizably, whether the key is still the one that this node won.
-3. Compare and set the epoch from E to E + 1, with a new holder. Any refusal: the key is given up
-   and the campaign starts over.
+3. Compare and set the epoch from E to a higher one, with a new holder. Any refusal: the key is
+   given up and the campaign starts over.
 4. Read all live rows and let a new core recover from them.
 5. Announce the claim to the agents and run the loop.
 
@@ -24,6 +24,7 @@ import structlog
 
 from controlplane.coordination.candidacy import LeaderKey
 from controlplane.coordination.errors import EtcdError
+from controlplane.core.events import RestoredRecord
 from controlplane.core.fleet.placement import Fleet
 from controlplane.core.shard.shard import Shard
 from controlplane.leader.caution import Caution, Failure, Key, key_of, text_of
@@ -35,10 +36,11 @@ from controlplane.leader.mailbox import Mailbox
 from controlplane.leader.news import RunNews
 from controlplane.leader.patience import GivenUp, Patience
 from controlplane.leader.recovery import compiled_rows
+from controlplane.leader.testimony import testify
 from controlplane.leader.times import LeaderTimes
 from controlplane.store.errors import StoreUnavailable, TakeoverRefused
 from controlplane.store.ports import ShardStore
-from controlplane.store.records import RecoveredRows
+from controlplane.store.records import RecoveredRows, ShardWord
 from controlplane.telemetry.clock import Entropy
 from controlplane.telemetry.stats import Stats
 
@@ -142,6 +144,8 @@ class Leadership:
             return None
         claim, sent_ms = taken
         rows = await self._read_rows()
+        claim = claim._replace(restored_epoch=rows.restored.epoch)
+        self._warn(claim, rows.restored)
         stored = await compiled_rows(rows)
         try:
             now = around.clock.now()
@@ -184,9 +188,34 @@ class Leadership:
         async with asyncio.TaskGroup() as group:
             looking = group.create_task(inbox.run())
             try:
-                return await loop.run()
+                failure = await loop.run()
             finally:
                 looking.cancel()
+        if loop.deposed:
+            await self._testify(ShardWord(*claim[:3], committer.batch))
+        return failure
+
+    async def _testify(self, own: ShardWord) -> None:
+        """What was committed here must be in the store, whoever leads now. Before the key is given
+        up: who leads next may not know it.
+        """
+        while not self._patience.over:
+            try:
+                await testify(self._around.store, [own], self._around.stats)
+            except StoreUnavailable as error:
+                _log.warning("not_testified", shard=self.shard, error=str(error))
+                await self._patience.pause()
+            else:
+                return
+
+    def _warn(self, claim: Claim, restored: RestoredRecord) -> None:
+        if not restored.hold:
+            return
+        if restored.epoch == claim.epoch:
+            # The takeover itself found it out.
+            self._around.stats.count("stores_went_back")
+            _log.error("store_went_back", reason=restored.reason, shards=[self.shard])
+        _log.warning("shard_recovers", shard=self.shard, epoch=claim.epoch, hold=restored.hold)
 
     def _loop_after(self, before: Failure | None, claim: Claim, parts: LoopParts) -> LeaderLoop:
         """A loop that is careful after a failure, and begins by setting aside what failed alone."""
@@ -208,6 +237,7 @@ class Leadership:
         around = self._around
         while True:
             try:
+                await testify(around.store, around.speaker.words(self.shard), around.stats)
                 state = await around.store.read_shard(self.shard)
                 if not await around.candidate.verify(self.key):
                     return None
@@ -221,7 +251,7 @@ class Leadership:
             else:
                 self._patience.reset()
                 _log.info("taken_over", shard=self.shard, epoch=epoch)
-                return Claim(self.shard, epoch, holder, state.batch), sent_ms
+                return Claim(self.shard, epoch, holder), sent_ms
 
     async def _read_rows(self) -> RecoveredRows:
         while True:

@@ -9,7 +9,7 @@ Each turn of it:
 3. Tops up the ids that the core gives out: random ones for attempts, reserved ones for runs.
 4. Drops what came from sessions that have ended, and lets the core decide (`core.step`).
 5. Commits the rows in one fenced transaction. Without rows there is no commit, unless a fence is
-   due, or the last one is too old to speak on.
+   due, or the last one is too old to speak on, or what is to be said ends what an agent holds.
 6. Speaks: messages to agents, answers to callers who wait for commands, news of runs.
 
 Promises: nothing is said of what is not known to be committed, and nothing at all when the last
@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol
 import structlog
 
 from controlplane.codec.errors import CodecError
-from controlplane.core.effects import Effects, Writes
+from controlplane.core.effects import CancelMessage, Effects, ResultAckMessage, Writes
 from controlplane.core.events import AgentGone, Event, Finished, Inventory
 from controlplane.core.shard.queue import Want
 from controlplane.core.time.deadlines import Now
@@ -48,6 +48,7 @@ _log = structlog.get_logger(__name__)
 
 # A batch takes no more than this, or what arrived together.
 EVENTS_A_BATCH = 1_000
+_FINAL_WORDS = (CancelMessage, ResultAckMessage)
 
 
 class ShardCore(Protocol):
@@ -118,6 +119,8 @@ class LeaderLoop:
         self._aside = aside
         self._to_quarantine: list[tuple[int | str, str]] = []
         self._sessions: dict[str, Source] = {}
+        # Whether it ended because another epoch is in force.
+        self.deposed = False
 
     def quarantine(self, source: int | str, reason: str) -> None:
         """Has a source set aside, in a batch of its own, before the first step."""
@@ -137,6 +140,7 @@ class LeaderLoop:
         except Deposed as error:
             _log.warning("deposed", **self._names, by_epoch=error.epoch)
             self._stats.count("leaders_deposed")
+            self.deposed = True
             return None
         except GivenUp:
             return None
@@ -189,6 +193,10 @@ class LeaderLoop:
             _log.exception("batch_failed", **self._names, events=len(events), reason=reason)
             return Failure(tuple(events), reason, alone=False)
         self._count(effects.writes, len(events))
+        for note in effects.strays:
+            self._stats.count("attempts_not_in_store")
+            told = {**note._asdict(), "attempt_id": note.attempt_id.hex()}
+            _log.warning("attempt_not_in_store", **self._names, **told)
         self._speak(effects, deliveries, decided)
         return None
 
@@ -244,7 +252,7 @@ class LeaderLoop:
         committer = self._committer
         if effects.writes:
             await committer.commit(effects.writes)
-        elif self._clock.now().mono_ms >= committer.fence_due_ms:
+        elif self._clock.now().mono_ms >= committer.fence_due_ms or _must_be_in_force(effects):
             await committer.fence()
         while effects.messages and not committer.may_speak:
             await committer.fence()
@@ -287,3 +295,10 @@ class LeaderLoop:
     @property
     def _names(self) -> dict[str, int]:
         return {"shard": self.claim.shard, "epoch": self.claim.epoch}
+
+
+def _must_be_in_force(effects: Effects) -> bool:
+    """Whether a leader that was deposed a moment ago would do harm: an agent stops or forgets what
+    it is told to, and after a restore the next leader may want it.
+    """
+    return any(type(message) in _FINAL_WORDS for message in effects.messages)

@@ -1,77 +1,121 @@
-"""What agents remember of the shards that are led here, against what the store had.
+"""What agents remember of shards, against what the store has.
 
-Decides whether the store went back in time: an agent keeps the highest (epoch, batch) of each shard
-durably, and it hears of a batch only when that is committed. A memory above what the store had at
-the takeover means that the store lost commits. Promises one alarm a shard and epoch. Does not mend
-anything, and does not know sessions that are over.
+Decides which words have to be put before the store: an agent keeps the highest epoch and batch of
+each shard durably, and it hears of a batch only when that is committed; what the leader here said
+itself since its takeover needs no proof, anything else does. Promises that a word is put before the
+store again until that answers, and that words of a shard under judgement are known: what their
+agents hold must wait for it, since a leader that knows nothing would stop it. Does not know what
+the store finds out by them.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 
 import structlog
 
 from controlplane.leader.claim import Batches, Claim
-from controlplane.leader.sessions.session import Session
+from controlplane.leader.testimony import testify
+from controlplane.store.errors import StoreError
+from controlplane.store.ports import ShardStore
+from controlplane.store.records import ShardWord
 from controlplane.telemetry.stats import Stats
 
 _log = structlog.get_logger(__name__)
 
+# Of a shard the words of so many takeovers are kept, the highest ones.
+TAKEOVERS_KEPT = 16
+RETRY_S = 0.2
 
-class Memory(NamedTuple):
-    """The highest word of a shard that any agent remembers, and when this node heard of it."""
-
-    epoch: int
-    batch: int
-    agent: str
-    heard_ms: int
+Led = tuple[Claim, Batches]
 
 
 class Memories:
-    """One entry a shard, for the life of the node."""
+    """The words of all sessions of a node, for its life."""
 
     def __init__(self, stats: Stats) -> None:
         self._stats = stats
-        self._highest: dict[int, Memory] = {}
-        self._alarmed: set[tuple[int, int]] = set()
+        # By shard: (epoch, holder) → the highest batch; heard, and found to be right.
+        self._heard: dict[int, dict[tuple[int, bytes], int]] = {}
+        self._right: dict[int, dict[tuple[int, bytes], int]] = {}
+        self._asking: dict[int, set[tuple[int, bytes]]] = {}
+        self._asked = asyncio.Event()
 
-    def heard(self, session: Session) -> None:
-        """Takes in what the hello of a session said."""
-        for shard, (epoch, batch) in session.memories.items():
-            known = self._highest.get(shard)
-            if known is None or (epoch, batch) > known[:2]:
-                memory = Memory(epoch, batch, session.agent, session.opened_ms)
-                self._highest[shard] = memory
+    def hear(self, words: Iterable[ShardWord], led: Mapping[int, Led]) -> None:
+        """Takes in what an agent says. Of shards that are led elsewhere, their node hears too."""
+        for word in words:
+            mine = self._heard.setdefault(word.shard, {})
+            name = word.epoch, word.holder
+            mine[name] = max(word.batch, mine.get(name, 0))
+            if len(mine) > TAKEOVERS_KEPT:
+                self._drop(word.shard, min(mine))
+            if word.shard in led:
+                self._ask(word, *led[word.shard])
 
-    def check(self, claim: Claim, batches: Batches) -> None:
-        """Compares the memory of a shard with what its leader here knows of the store."""
-        memory = self._highest.get(claim.shard)
-        name = claim.shard, claim.epoch
-        if memory is None or name in self._alarmed or not _is_above(memory, claim, batches):
-            return
-        self._alarmed.add(name)
-        self._stats.count("stores_went_back")
-        _log.error(
-            "store_went_back",
-            shard=claim.shard,
-            epoch=claim.epoch,
-            agent=memory.agent,
-            seen_epoch=memory.epoch,
-            seen_batch=memory.batch,
-        )
+    def lead(self, claim: Claim, batches: Batches) -> None:
+        """A shard is led here from now on: what was heard of it before is put before the store."""
+        for word in self.words(claim.shard):
+            self._ask(word, claim, batches)
+
+    def words(self, shard: int) -> list[ShardWord]:
+        """All that was heard of a shard."""
+        return [ShardWord(shard, *name, n) for name, n in self._heard.get(shard, {}).items()]
+
+    def judging(self, shard: int) -> bool:
+        """Whether words of a shard are before the store."""
+        return bool(self._asking.get(shard))
+
+    async def run(self, store: ShardStore, judged: Callable[[], None]) -> None:
+        """Puts words before the store, until cancelled; `judged` after each answer."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            words = [
+                ShardWord(shard, *name, self._heard[shard][name])
+                for shard, names in self._asking.items()
+                for name in names
+            ]
+            try:
+                # None: what was asked last has been forgotten meanwhile.
+                await testify(store, words, self._stats)
+            except StoreError as error:
+                _log.info("memories_not_judged", error=str(error))
+                await asyncio.sleep(RETRY_S)
+                self._asked.set()
+            else:
+                self._settle(words)
+                judged()
+
+    def _drop(self, shard: int, name: tuple[int, bytes]) -> None:
+        del self._heard[shard][name]
+        self._right.get(shard, {}).pop(name, None)
+        self._asking.get(shard, set()).discard(name)
+
+    def _settle(self, words: Iterable[ShardWord]) -> None:
+        for shard, epoch, holder, batch in words:
+            name = epoch, holder
+            heard = self._heard[shard].get(name)
+            if heard is None:
+                continue
+            self._right.setdefault(shard, {})[name] = batch
+            if heard > batch:
+                self._asked.set()
+            else:
+                self._asking[shard].discard(name)
+
+    def _ask(self, word: ShardWord, claim: Claim, batches: Batches) -> None:
+        name = word.epoch, word.holder
+        right = self._right.get(word.shard, {}).get(name, -1)
+        known = name in self._heard[word.shard]
+        if known and word.batch > right and not _own(word, claim, batches):
+            self._asking.setdefault(word.shard, set()).add(name)
+            self._asked.set()
 
 
-def _is_above(memory: Memory, claim: Claim, batches: Batches) -> bool:
-    """Whether the store surely lost what an agent remembers.
-
-    A later epoch may be that of another leader which has deposed this one: it is proof only when a
-    fence of this one was sent afterwards and passed. Of the epoch before, the last batch is known
-    as it was read for the takeover; a leader that commits between that reading and its deposition
-    raises a false alarm.
-    """
-    if memory.epoch > claim.epoch:
-        return batches.sent_ms > memory.heard_ms
-    if memory.epoch == claim.epoch:
-        return memory.batch > batches.batch
-    return memory.epoch == claim.epoch - 1 and memory.batch > claim.batch_before
+def _own(word: ShardWord, claim: Claim, batches: Batches) -> bool:
+    """Whether the leader here said so itself, or it was said before a restore that is known."""
+    if word.epoch < claim.restored_epoch:
+        return True
+    same = word.epoch == claim.epoch and word.holder in {b"", claim.holder}
+    return same and word.batch <= batches.batch

@@ -8,6 +8,7 @@ after the decision, however late the message is written or arrives. Does not kno
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from mainspring.agent.v1 import session_pb2 as pb
 
@@ -16,6 +17,7 @@ from controlplane.codec.errors import CodecError
 from controlplane.core.graph.names import id_problem, text_problem
 from controlplane.core.types import Resources
 from controlplane.leader.sessions.outbox import Outbox
+from controlplane.store.records import ShardWord
 
 PROTOCOL_VERSION = 2
 # Of what was received longer ago, the hello is echoed: an attempt lease only becomes shorter.
@@ -46,13 +48,13 @@ class Session:
         "heard_ms",
         "incarnation",
         "live",
-        "memories",
         "number",
         "opened_ms",
         "outbox",
         "regranted",
         "told",
         "version",
+        "words",
     )
 
     def __init__(self, hello: pb.Hello, capacity: Resources, now_ms: int) -> None:
@@ -68,7 +70,7 @@ class Session:
         self.opened_ms = self.heard_ms = now_ms
         # Number and time of receipt of the last heartbeats, the oldest first.
         self._beats: deque[tuple[int, int]] = deque(maxlen=BEATS_KEPT)
-        self.memories = {each.shard: (each.epoch, each.batch) for each in hello.memories}
+        self.words = words_of(hello.memories)
         self.grant_number = 0
         # The demand that the agent was told of, and whether its grant changed since.
         self.told = pb.Demand()
@@ -90,6 +92,11 @@ class Session:
             if received_ms <= decided_ms:
                 return beat
         return 0 if self.opened_ms <= decided_ms else None
+
+
+def words_of(memories: Iterable[pb.ShardMemory]) -> list[ShardWord]:
+    """What an agent says that it has seen of shards."""
+    return [ShardWord(each.shard, each.epoch, each.holder, each.batch) for each in memories]
 
 
 def greeted(frame: pb.SessionRequest, now_ms: int) -> Session:

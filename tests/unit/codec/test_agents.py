@@ -6,9 +6,9 @@ from mainspring.agent.v1 import session_pb2
 from controlplane.codec import agents
 from controlplane.codec.errors import CodecError
 from controlplane.core.effects import AssignMessage, CancelMessage, ResultAckMessage
-from controlplane.core.events import Finished, Inventory, Rejected, Started
+from controlplane.core.events import Finished, Inventory, Rejected, Started, Subject
 from controlplane.core.states import AttemptState
-from controlplane.core.types import Resources
+from controlplane.core.types import Resources, uuid_text
 
 ID = bytes(range(16))
 
@@ -75,6 +75,17 @@ def test_an_inventory_holds_live_and_finished() -> None:
     )
     done = agents.finished("a", result())
     assert agents.inventory("a", b"i", entry) == Inventory("a", b"i", ((ID, 3),), (done,))
+
+
+def test_an_inventory_says_what_its_attempts_are_of_as_far_as_that_can_be_read() -> None:
+    run = uuid_text(b"r" * 16)
+    subjects = [
+        session_pb2.AttemptSubject(attempt_id=ID, run=run, task="t", number=2),
+        session_pb2.AttemptSubject(attempt_id=ID, run="no id", task="t", number=2),
+        session_pb2.AttemptSubject(attempt_id=ID, run=run, task="t"),
+    ]
+    found = agents.inventory("a", b"i", session_pb2.Inventory(subjects=subjects))
+    assert found.subjects == (Subject(ID, b"r" * 16, "t", 2),)
 
 
 def test_messages_become_entries() -> None:

@@ -205,6 +205,7 @@ class Journal:
         self.claims = []
         self.decided_ms = []
         self.steps = 0
+        self.remembered = []
         self._news = asyncio.Event()
 
     def lead(self, claim, mailbox, batches):
@@ -220,6 +221,12 @@ class Journal:
         at_ms = LoopClock().now().mono_ms
         self._note(self.said, (batch, list(messages), dict(sessions), received_us, at_ms))
         self.decided_ms.append(decided_ms)
+
+    def words(self, shard):
+        return self.remembered
+
+    async def witness(self, store):
+        await asyncio.Event().wait()
 
     def stepped(self, shard, want):
         self.steps += 1

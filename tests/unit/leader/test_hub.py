@@ -14,6 +14,7 @@ from controlplane.leader.sessions import outbox
 from controlplane.leader.sessions.hub import SessionHub
 from controlplane.leader.sessions.roster import Roster
 from controlplane.leader.sessions.session import Refused
+from controlplane.store.records import ShardWord
 from controlplane.telemetry.stats import Stats
 from tests.sim.virtual import pass_time
 from tests.unit.leader.harness import LoopClock, virtual
@@ -462,32 +463,51 @@ async def test_logs_are_read_through_the_session():
         await anext(reading)
 
 
-@virtual
-async def test_a_store_that_went_back_is_noticed_when_an_agent_connects():
-    desk = Desk()
-    await desk.open(memories=[pb.ShardMemory(shard=0, epoch=7, batch=13)])
-    assert desk.stats.counters()["stores_went_back"] == 1
+class Judge:
+    """A store that answers when it is let, and knows everything."""
+
+    def __init__(self):
+        self.free, self.asked = asyncio.Event(), []
+
+    async def contradicted(self, words):
+        self.asked += words
+        await self.free.wait()
+        return []
 
 
 @virtual
-async def test_a_store_that_went_back_is_noticed_when_a_shard_is_led():
-    desk = Desk()
-    await desk.open(memories=[pb.ShardMemory(shard=1, epoch=2, batch=41)])
-    desk.hub.lead(LATER._replace(batch_before=40), Mailbox(), Batches())
-    assert desk.stats.counters()["stores_went_back"] == 1
+async def test_what_an_agent_holds_waits_until_what_it_remembers_is_judged():
+    desk, judge = Desk(), Judge()
+    task = asyncio.ensure_future(desk.hub.witness(judge))
+    session = await desk.open(memories=[pb.ShardMemory(shard=0, epoch=6, batch=3, holder=b"o")])
+    other = await desk.open(agent="bee", incarnation=b"b" * 16)
+    for each in (session, other):
+        desk.receive(each, inventories=[pb.Inventory(shard=0, epoch=7)])
+    await pass_time(1)
+    assert judge.asked == [ShardWord(0, 6, b"o", 3)]
+    assert desk.arrived() == []
+    desk.hub.close(other, "gone")
+    desk.arrived()
+    judge.free.set()
+    await pass_time(1)
+    assert [event.agent for event in desk.arrived()] == [session.agent]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 @virtual
-async def test_a_later_epoch_proves_that_the_store_went_back_once_a_fence_passed():
-    desk = Desk()
-    batches = Batches()
-    desk.hub.lead(LATER, Mailbox(), batches)
-    task = asyncio.ensure_future(desk.hub.run())
-    await desk.open(memories=[pb.ShardMemory(shard=1, epoch=8, batch=1)])
-    await pass_time(5)
-    assert "stores_went_back" not in desk.stats.counters()
-    batches.sent_ms = LoopClock().now().mono_ms
-    await pass_time(5)
-    assert desk.stats.counters()["stores_went_back"] == 1
+async def test_what_waited_for_a_judgement_is_not_for_a_later_leader():
+    desk, judge = Desk(), Judge()
+    task = asyncio.ensure_future(desk.hub.witness(judge))
+    session = await desk.open()
+    memory = pb.ShardMemory(shard=0, epoch=6, batch=3)
+    inventory = pb.Inventory(shard=0, epoch=7)
+    desk.receive(session, memories=[memory], inventories=[inventory])
+    desk.hub.withdraw(desk.claim)
+    desk.hub.lead(desk.claim._replace(epoch=9), desk.mailbox, Batches())
+    judge.free.set()
+    await pass_time(1)
+    assert desk.arrived() == []
+    assert desk.hub.words(0) == [ShardWord(0, 6, b"", 3)]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

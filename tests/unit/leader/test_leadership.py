@@ -3,14 +3,18 @@ import asyncio
 from controlplane.codec import commands
 from controlplane.coordination.errors import EtcdUnavailable
 from controlplane.core.effects import AssignMessage, CommandOutcome
+from controlplane.core.events import Inventory
 from controlplane.core.states import RunState
+from controlplane.core.types import Resources
 from controlplane.leader.claim import Claim
 from controlplane.leader.leadership import Leadership
 from controlplane.leader.mailbox import Delivery
+from controlplane.store.ports import EPOCH_LEAP
+from controlplane.store.records import ShardWord
 from tests.sim.memory_store import ConnectionLost, Faults, Point
 from tests.sim.virtual import START_WALL_US, pass_time
 from tests.unit.leader.cluster import WON, Cluster, led
-from tests.unit.leader.harness import CountedIds, ended, inventory, virtual
+from tests.unit.leader.harness import CountedIds, Session, ended, inventory, virtual
 
 RUN_IDS = [CountedIds().run_id(START_WALL_US + n) for n in range(3)]
 
@@ -177,6 +181,111 @@ async def test_the_end_of_an_attempt_that_cannot_be_stored_is_set_aside_and_not_
     assert len(cluster.database.tables["attempt_live"]) == 1
     assigned = [m for said in cluster.journal.said for m in said[1] if type(m) is AssignMessage]
     assert len(assigned) == 1
+
+
+# A store that went back in time
+
+
+class Away(Faults):
+    """The store does not answer reads, `left` times from now on."""
+
+    left = 0
+
+    async def at(self, point, shard):
+        if point is Point.READ and self.left:
+            self.left -= 1
+            raise ConnectionLost
+
+
+def restored(cluster):
+    return cluster.database.restored[0]
+
+
+def forget(cluster, batch):
+    """The store goes back to an earlier batch of the epoch."""
+    cluster.database.shards[0] = cluster.database.shards[0]._replace(batch=batch)
+
+
+@virtual
+async def test_a_leader_whose_commits_are_gone_marks_the_store_before_it_goes():
+    cluster = Cluster(away := Away())
+    task = asyncio.ensure_future(Leadership(0, WON, cluster.around).run())
+    await cluster.leads(1)
+    await pass_time(5)
+    forget(cluster, 1)
+    away.left = 2
+    async with asyncio.timeout(10):
+        await task
+    assert restored(cluster).hold == 2
+    assert "of epoch 1 of shard 0" in restored(cluster).reason
+    assert cluster.stats.counters()["stores_went_back"] == 1
+    assert cluster.database.shards[0].epoch > EPOCH_LEAP
+
+
+@virtual
+async def test_a_leader_that_stops_need_not_wait_for_the_store_to_say_so():
+    cluster = Cluster(away := Away())
+    leadership = Leadership(0, WON, cluster.around)
+    task = asyncio.ensure_future(leadership.run())
+    await cluster.leads(1)
+    await pass_time(5)
+    forget(cluster, 1)
+    away.left = 1_000_000
+    await pass_time(5)
+    leadership.stop()
+    async with asyncio.timeout(10):
+        await task
+    assert restored(cluster).hold == 0
+
+
+@virtual
+async def test_what_agents_remember_is_judged_before_a_takeover():
+    cluster = Cluster()
+    cluster.journal.remembered = [ShardWord(0, 7, b"o" * 16, 3)]
+    async with led(cluster, Leadership(0, WON, cluster.around)):
+        await cluster.leads(7 + EPOCH_LEAP + 1)
+    assert cluster.journal.claims == []
+    assert restored(cluster).hold == 2
+
+
+@virtual
+async def test_a_takeover_that_finds_another_server_raises_the_alarm():
+    cluster = Cluster()
+    await cluster.store.take_over(0, 0, b"o" * 16, "n2", "n2:1")
+    cluster.database.server = "2/00000001"
+    async with led(cluster, Leadership(0, WON, cluster.around)):
+        await cluster.leads(1 + EPOCH_LEAP)
+        assert cluster.journal.claims[0].restored_epoch == 1 + EPOCH_LEAP
+    assert cluster.stats.counters()["stores_went_back"] == 1
+
+
+@virtual
+async def test_a_leader_after_a_restore_assigns_only_when_the_period_is_over():
+    cluster = Cluster()
+    cluster.database.mark_restored("by hand", ())
+    async with led(cluster, Leadership(0, WON, cluster.around)):
+        await cluster.leads(EPOCH_LEAP + 1)
+        await cluster.applied(cluster.apply(), cluster.trigger(b"r" * 16))
+        cluster.connect()
+        await pass_time(cluster.around.times.leases.lease_ms / 1_000)
+        assert restored(cluster).hold == 2
+        assert not cluster.database.tables["attempt_live"]
+        await pass_time(20)
+        assert restored(cluster).hold == 0
+        assert cluster.database.tables["attempt_live"]
+
+
+@virtual
+async def test_what_the_store_has_forgotten_is_counted():
+    cluster = Cluster()
+    cluster.database.mark_restored("by hand", ())
+    async with led(cluster, Leadership(0, WON, cluster.around)):
+        await cluster.leads(EPOCH_LEAP + 1)
+        cluster.fleet.connect("a", b"i" * 16, Resources(4_000, 1 << 30))
+        held = Inventory("a", b"i" * 16, ((b"x" * 16, 1),), ())
+        cluster.journal.mailbox.put(Delivery((held,), Session()))
+        await pass_time(1)
+    assert cluster.stats.counters()["attempts_not_in_store"] == 1
 
 
 @virtual

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from controlplane.core.effects import CancelMessage, ResultAckMessage
+from controlplane.core.effects import CancelMessage, LeaseMessage, ResultAckMessage
 from controlplane.core.events import AgentGone
 from controlplane.leader.caution import Caution
 from controlplane.leader.loop import BrokenShard
@@ -137,19 +137,32 @@ async def test_a_step_without_rows_costs_no_commit():
 @virtual
 async def test_messages_without_rows_leave_at_once_while_the_fence_is_fresh():
     async with Shell() as shell:
-        speak_without_rows(shell)
+        speak_without_rows(shell, LeaseMessage("a"))
         await pass_time(0.5)
         put(shell, AgentGone("b"))
         await shell.journal.until(lambda: shell.journal.said)
         assert not shell.store.batches
 
 
-def speak_without_rows(shell):
+@virtual
+async def test_what_an_agent_stops_or_forgets_upon_is_said_only_behind_a_fence():
+    for kind in (CancelMessage, ResultAckMessage):
+        async with Shell() as shell:
+            speak_without_rows(shell, kind("a", attempt(1)))
+            await pass_time(0.5)
+            shell.store.outcomes.append(Deposed(0, 8))
+            put(shell, AgentGone("b"))
+            assert await shell.running is None
+            assert len(shell.store.batches) == 1
+            assert not shell.journal.said
+
+
+def speak_without_rows(shell, message):
     step = shell.core.step
 
     def speaking(events, now):
         effects = step(events, now)
-        effects.messages += [CancelMessage("a", attempt(1))] if events else []
+        effects.messages += [message] if events else []
         return effects
 
     shell.core.step = speaking

@@ -1,66 +1,157 @@
+"""Which words of agents are put before the store, and when again; in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
 import pytest
-from mainspring.agent.v1 import session_pb2 as pb
 
 from controlplane.leader.claim import Claim
-from controlplane.leader.sessions.memories import Memories
-from controlplane.leader.sessions.session import greeted
+from controlplane.leader.sessions.memories import RETRY_S, TAKEOVERS_KEPT, Memories
+from controlplane.store.errors import StoreUnavailable
+from controlplane.store.records import ShardWord
 from controlplane.telemetry.stats import Stats
-from tests.unit.leader.test_session import hello
+from tests.sim.virtual import pass_time, run_virtual
 
-CLAIM = Claim(0, 7, b"h" * 16, batch_before=40)
-HEARD_MS = 100
+HOLDER, OTHER = b"h" * 16, b"o" * 16
+CLAIM = Claim(0, 7, HOLDER, restored_epoch=3)
 
 
 class Batches:
-    def __init__(self, batch=12, sent_ms=0):
-        self.batch, self.sent_ms = batch, sent_ms
+    batch, sent_ms = 12, 0
 
 
-def alarms(stats):
-    return stats.counters().get("stores_went_back", 0)
+LED = {0: (CLAIM, Batches())}
 
 
-def heard(*memories):
-    stats = Stats()
-    found = Memories(stats)
-    for shard, epoch, batch in memories:
-        entry = pb.ShardMemory(shard=shard, epoch=epoch, batch=batch)
-        found.heard(greeted(hello(memories=[entry]), HEARD_MS))
-    return found, stats
+class Judge:
+    """A store that knows what it is told to know."""
+
+    def __init__(self, *unknown: ShardWord) -> None:
+        self.unknown, self.asked, self.marks = unknown, [], []
+        self.away = 0
+        self.before_answer = lambda: None
+
+    async def contradicted(self, words):
+        self.before_answer()
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailable("away")
+        self.asked.append(sorted(words))
+        return [word for word in words if word in self.unknown]
+
+    async def mark_restored(self, reason, words):
+        self.marks.append(reason)
+        return {0: 1_008} if len(self.marks) == 1 else {}
+
+
+def judged(memories, judge):
+    """Runs until the judge has nothing more to say; how often an answer was told."""
+    answers = []
+
+    async def main():
+        task = asyncio.ensure_future(memories.run(judge, lambda: answers.append(1)))
+        await pass_time(5.0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run_virtual(main())
+    return len(answers)
+
+
+def hearing(*words, led=LED, stats=None):
+    memories = Memories(stats or Stats())
+    memories.hear(words, led)
+    return memories
 
 
 @pytest.mark.parametrize(
-    ("epoch", "batch", "sent_ms", "went_back"),
+    "word",
     [
-        (5, 99, 0, False),
-        (6, 40, 0, False),
-        (6, 41, 0, True),
-        (7, 12, 0, False),
-        (7, 13, 0, True),
-        (8, 1, HEARD_MS, False),
-        (8, 1, HEARD_MS + 1, True),
+        ShardWord(0, 7, HOLDER, 12),
+        ShardWord(0, 7, b"", 3),
+        ShardWord(0, 2, OTHER, 99),
+        ShardWord(1, 9, OTHER, 1),
+    ],
+    ids=["its own", "without a holder", "before a known restore", "led elsewhere"],
+)
+def test_what_needs_no_proof_is_not_put_before_the_store(word):
+    memories = hearing(word)
+    assert not memories.judging(0)
+    judge = Judge()
+    judged(memories, judge)
+    assert judge.asked == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        ShardWord(0, 7, HOLDER, 13),
+        ShardWord(0, 7, OTHER, 1),
+        ShardWord(0, 8, OTHER, 1),
+        ShardWord(0, 6, OTHER, 1),
     ],
 )
-def test_a_memory_above_what_the_store_had_raises_the_alarm(epoch, batch, sent_ms, went_back):
-    memories, stats = heard((0, epoch, batch))
-    memories.check(CLAIM, Batches(sent_ms=sent_ms))
-    assert alarms(stats) == went_back
+def test_anything_else_is_put_before_it_once(word):
+    memories = hearing(word)
+    assert memories.judging(0)
+    judge = Judge()
+    assert judged(memories, judge) == 1
+    assert judge.asked == [[word]]
+    assert not memories.judging(0)
+    memories.hear([word], LED)
+    assert not memories.judging(0)
 
 
-def test_the_highest_memory_of_all_agents_counts():
-    memories, stats = heard((0, 6, 41), (0, 6, 3), (0, 5, 99))
-    memories.check(CLAIM, Batches())
-    assert alarms(stats) == 1
+def test_a_higher_batch_of_the_same_takeover_is_put_before_it_again():
+    memories, judge = hearing(ShardWord(0, 6, OTHER, 1)), Judge()
+    judged(memories, judge)
+    memories.hear([ShardWord(0, 6, OTHER, 5), ShardWord(0, 6, OTHER, 4)], LED)
+    judged(memories, judge)
+    assert judge.asked[1] == [ShardWord(0, 6, OTHER, 5)]
 
 
-def test_the_alarm_is_raised_once_in_an_epoch():
-    memories, stats = heard((0, 8, 1))
-    for epoch in (6, 6, 7):
-        memories.check(CLAIM._replace(epoch=epoch), Batches(sent_ms=HEARD_MS + 1))
-    assert alarms(stats) == 2
+def test_what_is_heard_while_the_store_is_asked_is_asked_next():
+    memories, judge = hearing(ShardWord(0, 6, OTHER, 1)), Judge()
+    later = [ShardWord(0, 6, OTHER, 8)]
+    judge.before_answer = lambda: memories.hear(later, LED) if not judge.asked else None
+    judged(memories, judge)
+    assert judge.asked == [[ShardWord(0, 6, OTHER, 1)], later]
 
 
-def test_a_shard_that_nobody_remembers_is_fine():
-    memories, stats = heard((3, 99, 1))
-    memories.check(CLAIM, Batches())
-    assert alarms(stats) == 0
+def test_what_was_heard_before_a_shard_is_led_is_put_before_the_store_then():
+    word = ShardWord(0, 6, OTHER, 1)
+    memories = hearing(word, led={})
+    assert not memories.judging(0)
+    memories.lead(CLAIM, Batches())
+    assert memories.judging(0)
+    assert memories.words(0) == [word]
+
+
+def test_a_store_that_does_not_answer_is_asked_again():
+    memories, judge = hearing(ShardWord(0, 6, OTHER, 1)), Judge()
+    judge.away = 3
+    assert 3 * RETRY_S < 5.0
+    assert judged(memories, judge) == 1
+
+
+def test_a_word_that_the_store_does_not_know_raises_one_alarm():
+    stats, word = Stats(), ShardWord(0, 8, OTHER, 1)
+    memories, judge = hearing(word, stats=stats), Judge(word)
+    judged(memories, judge)
+    memories.hear([ShardWord(0, 9, OTHER, 1)], LED)
+    judged(memories, judge)
+    assert len(judge.marks) == 1
+    assert "epoch 8 of shard 0" in judge.marks[0]
+    assert stats.counters()["stores_went_back"] == 1
+
+
+def test_the_words_of_the_highest_takeovers_are_kept():
+    many = [ShardWord(0, 100 + n, OTHER, 1) for n in range(2 * TAKEOVERS_KEPT)]
+    memories = hearing(*many)
+    assert memories.words(0) == many[TAKEOVERS_KEPT:]
+    judge = Judge()
+    judge.before_answer = lambda: memories.hear([ShardWord(0, 200, OTHER, 1)], LED)
+    judged(memories, judge)
+    assert judge.asked == [many[TAKEOVERS_KEPT:], [ShardWord(0, 200, OTHER, 1)]]
+    assert not memories.judging(0)

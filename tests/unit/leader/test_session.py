@@ -2,6 +2,7 @@ import pytest
 from mainspring.agent.v1 import session_pb2 as pb
 
 from controlplane.leader.sessions.session import BEATS_KEPT, Refused, greeted
+from controlplane.store.records import ShardWord
 
 
 def hello(**changes):
@@ -88,5 +89,5 @@ def test_a_heartbeat_that_comes_again_is_not_newer():
 
 
 def test_what_the_agent_remembers_of_shards_is_kept():
-    memory = pb.ShardMemory(shard=3, epoch=4, batch=5)
-    assert greeted(hello(memories=[memory]), 0).memories == {3: (4, 5)}
+    memory = pb.ShardMemory(shard=3, epoch=4, batch=5, holder=b"h")
+    assert greeted(hello(memories=[memory]), 0).words == [ShardWord(3, 4, b"h", 5)]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agent.core.attempts import MAX_MESSAGE, Attempt, AttemptTable, State
-from agent.core.entries import LiveAttempt
+from agent.core.entries import LiveAttempt, Subject
 from agent.core.types import EndCause, Outcome
 from tests.unit.agent.core.driver import WALL_US, assignment, attempt_id, ended, failed, spec
 
@@ -143,7 +145,12 @@ def test_an_inventory_names_what_lives_and_what_is_not_acknowledged():
     held(table, 2)
     table.hold(Attempt(assignment(3, shard=1), "n1"))
     result = table.exited(started(table, 4), ended(4))
-    assert table.inventory([0, 2]) == {
-        0: ([LiveAttempt(attempt_id(1), 5), LiveAttempt(attempt_id(2), 0)], [result]),
-        2: ([], []),
-    }
+    live = [LiveAttempt(attempt_id(1), 5), LiveAttempt(attempt_id(2), 0)]
+    assert table.inventory([0, 2]) == {0: (live, [result], []), 2: ([], [], [])}
+
+
+def test_an_inventory_says_what_the_attempts_are_of():
+    table = AttemptTable()
+    assign = replace(assignment(1, run="r-1", task="t"), number=2)
+    table.hold(Attempt(assign, "n1"))
+    assert table.inventory([0])[0].subjects == [Subject(attempt_id(1), "r-1", "t", 2)]

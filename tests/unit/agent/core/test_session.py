@@ -7,7 +7,15 @@ from agent.core.actions import CloseSession, Note
 from agent.core.records import AcceptedRecord
 from agent.core.session import BACKOFF_LAST_MS, BEATS_KEPT, HANDSHAKE_MS, EpochMemory, Link
 from agent.core.types import Containment
-from tests.unit.agent.core.driver import FIRST, LEASE_MS, Driver, assignment, journal, leadership
+from tests.unit.agent.core.driver import (
+    FIRST,
+    HOLDER,
+    LEASE_MS,
+    Driver,
+    assignment,
+    journal,
+    leadership,
+)
 
 
 def test_the_memory_of_epochs_refuses_lower_epochs_and_other_holders():
@@ -35,7 +43,7 @@ def test_the_memory_of_epochs_keeps_the_highest_batch():
 def test_the_memory_of_epochs_begins_with_what_was_recorded():
     memory = EpochMemory([leadership(3, 5, batch=7)])
     assert not memory.note(leadership(3, 4))
-    assert memory.told() == (entries.ShardMemory(3, 5, 7),)
+    assert memory.told() == (entries.ShardMemory(3, 5, 7, HOLDER),)
 
 
 def test_no_session_is_opened_before_a_supervisor_has_answered():
@@ -59,7 +67,7 @@ def test_a_hello_tells_the_highest_epochs_and_how_well_tasks_are_contained():
     driver.handle(events.NodeConnected(*stream))
     (hello,) = driver.said("h:1")
     assert hello.containment is Containment.PROCESS
-    assert hello.memories == (entries.ShardMemory(2, 4, 9),)
+    assert hello.memories == (entries.ShardMemory(2, 4, 9, HOLDER),)
 
 
 def test_every_seed_is_opened_under_a_number_of_its_own():
@@ -138,6 +146,27 @@ def test_what_is_seen_of_a_shard_is_on_disk_before_its_inventory():
     assert driver.all[-1] == driver.last[-1]
     driver.welcome(stream, "n1", leadership(0, batch=2), leadership(1, 3, batch=4))
     assert driver.records == [(leadership(0, batch=2), True)]
+
+
+def test_who_claims_a_shard_anew_is_told_what_was_seen_of_it_before():
+    driver = Driver()
+    stream = driver.connect("n1", leadership(0, 4, batch=7))
+    assert driver.said("h:1", entries.ShardMemory) == []
+    driver.welcome(stream, "n1", leadership(0, 4, batch=8))
+    assert driver.said("h:1", entries.ShardMemory) == []
+    driver.welcome(stream, "n1", leadership(0, 5))
+    memory, inventory = driver.said("h:1")[:2]
+    assert memory == entries.ShardMemory(0, 4, 8, HOLDER)
+    assert inventory.epoch == 5
+
+
+@pytest.mark.parametrize("claim", [leadership(0, 3), leadership(0, 4, b"o" * 16)])
+def test_who_claims_what_is_over_or_of_another_is_told_so(claim):
+    driver = Driver()
+    stream = driver.connect("n1", leadership(0, 4, batch=7))
+    driver.welcome(stream, "n1", claim)
+    memories = driver.said("h:1", entries.ShardMemory)
+    assert memories == [entries.ShardMemory(0, 4, 7, HOLDER)]
 
 
 def test_a_refused_claim_is_not_recorded():

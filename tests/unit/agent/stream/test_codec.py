@@ -94,14 +94,16 @@ def test_an_attempt_id_of_another_length_breaks_the_contract(field: str):
 
 
 def test_a_hello_says_what_it_has_seen():
-    memories = (entries.ShardMemory(1, 2, 3), entries.ShardMemory(4, 5, 6))
+    memories = (entries.ShardMemory(1, 2, 3, b"h"), entries.ShardMemory(4, 5, 6, b"o"))
     hello = entries.Hello(
         "a", b"i" * 16, "boot", Amount(1, 2), (), "v", 7, Containment.PROCESS, memories
     )
     message = encode(deque([hello])).hello
     assert message.protocol_version == 2
     assert message.containment == pb.CONTAINMENT_PROCESS
-    assert [(m.shard, m.epoch, m.batch) for m in message.memories] == [(1, 2, 3), (4, 5, 6)]
+    told = [(m.shard, m.epoch, m.batch, m.holder) for m in message.memories]
+    assert told == [(1, 2, 3, b"h"), (4, 5, 6, b"o")]
+    assert list(encode(deque(memories)).memories) == list(message.memories)
 
 
 def test_a_refusal_for_want_of_a_lease_has_its_own_reason():
