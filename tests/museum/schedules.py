@@ -6,16 +6,23 @@ from itertools import pairwise
 
 from mainspring.v1 import dag_pb2 as pb
 
+from controlplane.codec import commands
+from controlplane.codec.dag import canonical
 from controlplane.core.effects import InstantOutcome, Writes
 from controlplane.core.events import ScheduleRecord
 from controlplane.core.shard.recovery import Recovery
 from controlplane.core.shard.schedules import parse_definition
 from controlplane.core.time.timetable import next_instant
+from controlplane.core.types import DagKey, bucket_of
+from controlplane.leader.claim import Claim
+from controlplane.leader.leadership import Leadership
+from controlplane.leader.loop import LeaderLoop, LoopParts
 from controlplane.store.records import Fence
 from tests.museum.exhibits import Exhibit, Patch, applies, chain
 from tests.sim.cluster import Cluster
 from tests.sim.memory_store import MemoryStore, Point
 from tests.sim.nodes import SimNode
+from tests.sim.people import TENANT
 from tests.sim.processes import Plan
 from tests.sim.stories import DAG, Story
 from tests.sim.violation import hold
@@ -106,6 +113,31 @@ async def an_instant_is_due_during_the_election(story: Story) -> None:
     none_is_missing(story)
 
 
+async def one_malformed_job_stops_the_start(story: Story) -> None:
+    """A job was stored whose schedule had no period. Each start of the scheduler, and of every one
+    that stood by, divided by zero as it loaded its jobs, and ended.
+    """
+    malformed = every_4s()
+    malformed.schedules[0].interval.FromMilliseconds(0)
+    stored, digest = canonical(malformed)
+    applies(story, every_4s(), t=Plan(0.2))
+    await has_fired(story, 1)
+    # The API would refuse it; here it is in the store already.
+    bucket, body = bucket_of(DagKey(TENANT, DAG)), commands.apply_dag(DAG, digest, "")
+    story.database.append_command(TENANT, bucket, body, version=(digest, stored))
+    await story.until(lambda: story.database.tables["quarantine"], within_s=5.0)
+    for _ in range(2):
+        node = story.leader.name
+        story.kill_node(story.leader)
+        await has_fired(story, 2)
+        story.start_node(node)
+    [aside] = story.database.tables["quarantine"].values()
+    hold("every_ms: 0" in aside["reason"], "museum", aside)
+    story.people.pause(DAG, paused=True)
+    await pass_time(EVERY_MS / 1_000)
+    none_is_missing(story)
+
+
 # The same bugs, here
 
 
@@ -135,7 +167,22 @@ def the_next_instant_counts_from_the_election(patch: Patch) -> None:
     patch.setattr(Recovery, "_schedule", from_now)
 
 
+def nothing_is_set_aside(patch: Patch) -> None:
+    loop_after = Leadership._loop_after
+
+    def careless(self: Leadership, _: object, claim: Claim, parts: LoopParts) -> LeaderLoop:
+        return loop_after(self, None, claim, parts)
+
+    patch.setattr(Leadership, "_loop_after", careless)
+
+
 EXHIBITS = [
+    Exhibit(
+        "Chronos #614",
+        one_malformed_job_stops_the_start,
+        nothing_is_set_aside,
+        "it does not come to pass",
+    ),
     Exhibit(
         "Quartz #29, #106; Dkron #541",
         two_nodes_fire_one_trigger,
