@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from controlplane.coordination.keys import Keyspace
 from controlplane.coordination.records import Change, Changed, Record, Removed, Snapshot
@@ -203,15 +203,14 @@ class Candidacy:
             self.resign(number, barred_until=now + pause_s)
             lost.append((number, LossReason.HANDED_OVER))
         resignations = tuple(key for _, s in shards if (key := _resignation(s)))
-        campaigns: list[int] = []
-        if lease is not None and electorate.eligible:
-            campaigns += (
-                n for n, s in shards if _campaigns(s, now, pause_s, electorate, electorate.owner(n))
-            )
-        review_at = self._review_at(campaigns)
-        return Plan(elected, tuple(lost), tuple(campaigns), resignations, review_at)
+        if lease is None or not electorate.eligible:
+            return Plan(elected, tuple(lost), (), resignations, None)
+        campaigns = tuple(
+            n for n, s in shards if _campaigns(s, now, pause_s, electorate, electorate.owner(n))
+        )
+        return Plan(elected, tuple(lost), campaigns, resignations, self._review_at(campaigns))
 
-    def _review_at(self, campaigns: list[int]) -> float | None:
+    def _review_at(self, campaigns: Collection[int]) -> float | None:
         waits = [
             max(shard.barred_until, shard.vacant_until)
             for number, shard in self._shards.items()

@@ -69,6 +69,14 @@ def test_without_a_lease_or_eligibility_there_is_no_campaign():
     assert review(candidacy(), voters=electorate(eligible=False)).campaigns == ()
 
 
+def test_who_may_not_campaign_has_nothing_to_wait_for():
+    """A head start that ended meanwhile is no reason to look again, at once and for ever."""
+    subject = candidacy()
+    assert review(subject, 100.0).review_at == 100.5
+    assert review(subject, 101.0, lease=None).review_at is None
+    assert review(subject, 101.0, voters=electorate(eligible=False)).review_at is None
+
+
 def test_a_key_bound_to_our_lease_is_won_however_it_came_about():
     subject = candidacy()
     subject.saw(record(2, 11))
