@@ -10,6 +10,7 @@ BUF := proto/node_modules/@bufbuild/buf-*/bin/buf
 LINTED := controlplane agent clients/python proto tests loadtest examples
 PRESENT = $(wildcard $(LINTED))
 SEED ?= 1
+MINUTES ?= 10
 N ?= 300
 SECONDS ?= 60
 
@@ -20,7 +21,7 @@ GENERATED := 'clients/python/mainspring/*_pb2*.py*' docs/states.md docs/cli.md \
 FINGERPRINTS = git ls-files -co --exclude-standard -- $(GENERATED) | sort -u | xargs -r sha256sum
 
 .PHONY: help setup demo up test check generated regenerate proto lint types tidy sim sim-many wf bench clean
-.PHONY: bench-survival mutants
+.PHONY: campaign bench-survival mutants
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +36,7 @@ up: setup ## Start a local cluster and keep it up until Ctrl-C (ARGS="--nodes 2 
 	@$(PY) -P -m mainspring.cli.main up $(ARGS)
 
 test: setup ## Run every group of tests; the last line is their sum
+	@.ci/setup campaign
 	@$(PY) -m tests.groups $(GROUPS)
 
 check: lint types generated tidy ## Run the fast checks of every change (under a minute)
@@ -74,6 +76,11 @@ sim: setup ## Run one simulated cluster (SEED=n; LOG=1 prints its history, SECON
 
 sim-many: setup ## Run many simulated clusters on all cores and add them up (N=300, first SEED=1)
 	@$(PY) -m tests.sim --seed $(SEED) --count $(N) --seconds $(SECONDS) $(if $(JSON),--json $(JSON))
+
+campaign: setup ## Break a cluster of real processes under load (MINUTES=10 SEED=n OUT=folder)
+	@.ci/setup campaign
+	@$(PY) -m tests.campaign --minutes $(MINUTES) \
+		$(if $(filter-out file,$(origin SEED)),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 wf: setup ## Import and run all the scientific workflows of the data set
 	@$(PY) -m tests.system.wf

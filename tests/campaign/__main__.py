@@ -16,14 +16,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tests.campaign import campaign, checks, report
+from tests.campaign import campaign, checks, measures, report
 from tests.campaign.campaign import Outcome, Plan
+from tests.campaign.checks import Findings, Violation
 from tests.campaign.evidence import Evidence, read_lines
 from tests.campaign.faults import KINDS
 from tests.campaign.faults.clocks import ClockStep
-from tests.campaign.rounds import Violation
 from tests.campaign.site import Size
 
 
@@ -64,7 +65,7 @@ class Telling:
         void = f", void: {outcome.void[number]}" if number in outcome.void else ""
         print(f"{passed_s:6.0f} s  round {number}{void}: {', '.join(kinds)}", flush=True)
         for violation in outcome.violations:
-            print(f"         VIOLATION {violation.what}", flush=True)
+            print(f"         VIOLATION {violation}", flush=True)
 
 
 def main() -> int:
@@ -75,37 +76,46 @@ def main() -> int:
     evidence = Evidence(folder.resolve())
     print(f"campaign of {plan.minutes:g} min, seed {plan.seed}, in {evidence.folder}", flush=True)
 
-    def judge(number: int) -> list[Violation]:
+    judged: list[Findings] = []
+
+    def judge(seen: Sequence[Violation]) -> Sequence[Violation]:
         findings = checks.check(evidence.folder)
+        findings.violations = [*seen, *findings.violations]
         report.write(evidence.folder, findings)
-        return [Violation(number, str(each)) for each in findings.violations]
+        judged[:] = [findings]
+        return findings.violations
 
     outcome = campaign.run(evidence, plan, judge, Telling(evidence))
-    counted = outcome.rounds - len(outcome.void)
-    print(summary(evidence, outcome))
-    good = not outcome.violations and counted > 0
+    print("\n".join(summary(outcome, judged[0], evidence.folder)))
+    good = not outcome.violations and outcome.rounds > len(outcome.void)
     if good and options.out is None:
         shutil.rmtree(evidence.folder)
     return 0 if good else 1
 
 
-def summary(evidence: Evidence, outcome: Outcome) -> str:
-    """What happened, in a few lines."""
-    kinds = Counter(fault["kind"] for fault in read_lines(evidence.faults))
-    calls = Counter(call["outcome"] for call in read_lines(evidence.clients))
-    text = evidence.ledger.read_text("utf-8")
-    starts = Counter(
-        line.split("\t", 1)[0] for line in text.splitlines() if line.split("\t")[3] == "start"
-    )
-    lines = [
-        f"rounds      {outcome.rounds}, of them void {len(outcome.void)}",
-        f"faults      {sum(kinds.values())}: "
-        + ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())),
-        f"calls       {dict(calls)}",
-        f"attempts    {len(starts)}, started twice {sum(n > 1 for n in starts.values())}",
-        f"violations  {len(outcome.violations)}",
-    ]
-    return "\n".join(lines)
+def summary(outcome: Outcome, findings: Findings, folder: Path) -> Iterator[str]:
+    """What happened, in a few lines; the report has the rest."""
+    recorded = findings.recorded
+    told = measures.totals(recorded)
+    kinds = Counter(fault["kind"] for fault in recorded.faults)
+    failovers = [each.takeover_s for each in measures.failovers(recorded)]
+    rows = {
+        "rounds": f"{outcome.rounds}, of them void: {len(outcome.void)}",
+        "faults": f"{told['faults']} ({counts(kinds)})",
+        "attempts": f"{told['attempts']}, killed: {told['killed']}",
+        "duplicates": told["started_twice"],
+        "losses": f"{told['runs_lost']} of {told['runs']} acknowledged runs",
+        "failover": measures.spread(failovers),
+        "recovery": measures.phase_lengths(recorded, "drain"),
+        "open": counts(findings.open) or "nothing",
+        "violations": len(outcome.violations),
+        "report": folder / "report.md",
+    }
+    return (f"{name:<12}{value}" for name, value in rows.items())
+
+
+def counts(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counted.items()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 # One attempt of a task of the campaign: it says in the ledger that it starts, ten times a second that
-# it is alive, and how it ends, each by one write, so that lines of many processes never mix. Perl without modules, because an attempt
-# must cost milliseconds; the clock is the one since boot, which nobody sets.
+# it is alive, and how it ends, each by one write, so that lines of many processes never mix. Perl
+# without modules, because an attempt must cost milliseconds; the clock is the one since boot, which
+# nobody sets.
 #
 #   attempt.pl LEDGER MILLISECONDS FAILURES [stubborn] [loud]
 #
@@ -8,11 +9,11 @@
 # stubborn: it takes SIGKILL to end it. loud: it writes output.
 use strict;
 use warnings;
+use Config;
 
 my ($ledger, $work_ms, $failures, @manners) = @ARGV;
 my %manner = map { $_ => 1 } @manners;
-# The number of this system call differs from machine to machine; perl tells the machine.
-use Config;
+# The number of this system call differs from machine to machine.
 my $clock_gettime = $Config{archname} =~ /^aarch64/ ? 113 : 228;
 my $CLOCK_BOOTTIME = 7;
 my $BEAT_MS = 100;

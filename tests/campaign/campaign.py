@@ -18,13 +18,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from types import FrameType
-from typing import Self
+from typing import Self, TypeAlias
 
+from tests.campaign.checks import Violation
 from tests.campaign.evidence import Evidence, Lines, boot_ns
 from tests.campaign.faults import Fault
 from tests.campaign.load import LoadProcess
 from tests.campaign.plan import Planner
-from tests.campaign.rounds import Rounds, Violation
+from tests.campaign.rounds import Rounds
 from tests.campaign.site import End, Site, Size, opened
 from tests.campaign.store_look import EpochWatch
 from tests.system.parts import BEAT_S, DRIFT_S, GRACE_S, LEASE_S
@@ -32,6 +33,7 @@ from tests.system.parts import BEAT_S, DRIFT_S, GRACE_S, LEASE_S
 # A round takes about so long; one that would not end in time is not begun.
 ROUND_S = 75.0
 TEND_S = 0.2
+_SHARE = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +51,19 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What the campaign itself saw; the checks of the evidence come on top."""
+    """What is known so far; `void` rounds with their reasons."""
 
     rounds: int = 0
     void: dict[int, str] = field(default_factory=dict)
     violations: list[Violation] = field(default_factory=list)
 
 
-def run(
-    evidence: Evidence,
-    plan: Plan,
-    judge: Callable[[int], list[Violation]],
-    say: Callable[[Outcome], None],
-) -> Outcome:
-    """Runs all of it. `judge` finds violations in the evidence after every round."""
+# Finds violations in the evidence, given those that the campaign saw by itself.
+Judge: TypeAlias = Callable[[Sequence[Violation]], Sequence[Violation]]
+
+
+def run(evidence: Evidence, plan: Plan, judge: Judge, say: Callable[[Outcome], None]) -> Outcome:
+    """Runs all of it; `say` is told after every round."""
     outcome = Outcome()
     ends_s = time.monotonic() + plan.minutes * 60.0
     with ended_by_signals(), ExitStack() as stack:
@@ -76,17 +77,35 @@ def run(
         rounds = Rounds(site, load)
         stack.callback(rounds.close)
         outcome.void = rounds.void
-        planner = Planner(site, plan.kinds, plan.seed)
-        while not outcome.violations:
+        planner, pace = Planner(site, plan.kinds, plan.seed), Pace()
+        last = False
+        while not (last or outcome.violations):
             outcome.rounds += 1
             faults = planner.round(plan.faults_of_round, plan.faults_within_s)
-            outcome.violations += rounds.run(outcome.rounds, faults)
-            outcome.violations += tending.unexpected(outcome.rounds)
-            outcome.violations += judge(outcome.rounds)
+            seen = rounds.run(outcome.rounds, faults) + tending.unexpected(outcome.rounds)
+            last = time.monotonic() + ROUND_S > ends_s
+            with pace.of(bool(last or seen)) as due:
+                outcome.violations += judge(seen) if due else []
             say(outcome)
-            if time.monotonic() + ROUND_S > ends_s:
-                break
     return outcome
+
+
+class Pace:
+    """All evidence is judged anew each time: as often as that costs a tenth of the time at most."""
+
+    def __init__(self) -> None:
+        self._judged_s = time.monotonic()
+        self._took_s = 0.0
+
+    @contextmanager
+    def of(self, asked: bool) -> Iterator[bool]:
+        """Whether it is time to judge, or asked for; what is done meanwhile is its cost."""
+        begun_s = time.monotonic()
+        due = asked or begun_s - self._judged_s >= _SHARE * self._took_s
+        yield due
+        if due:
+            self._judged_s = time.monotonic()
+            self._took_s = self._judged_s - begun_s
 
 
 class Tending:
@@ -103,7 +122,7 @@ class Tending:
         """Ends for which there was no reason, each told once."""
         ends, self._ends = self._ends, []
         return [
-            Violation(number, f"{end.name} ended by itself, status {end.status}: {end.log}")
+            Violation("end", f"{end.name}, round {number}", f"status {end.status}: {end.log}")
             for end in ends
             if not end.expected
         ]

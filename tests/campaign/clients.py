@@ -125,15 +125,17 @@ class Clients:
         for approval in answer.approvals if answer is not None else ():
             run, _, rest = approval.name.partition("/tasks/")
             task = rest.removesuffix("/approval")
-            approved = dice.randrange(100) < APPROVED
-            self._call(
-                "approve" if approved else "reject",
-                f"{_uuid(run)}/{task}",
-                lambda client, run=run, task=task, approved=approved: client.approvals.decide(
-                    run, task, approved=approved, reason="decided in a campaign"
-                ),
-                lambda _, run=run: {"run": _uuid(run)},
-            )
+            self.decide(run, task, approved=dice.randrange(100) < APPROVED)
+
+    def decide(self, run: str, task: str, *, approved: bool) -> None:
+        self._call(
+            "approve" if approved else "reject",
+            f"{_uuid(run)}/{task}",
+            lambda client: client.approvals.decide(
+                run, task, approved=approved, reason="decided in a campaign"
+            ),
+            lambda _: {"run": _uuid(run)},
+        )
 
     def schedule(self, copy: int, *, paused: bool) -> bool:
         """Pauses or resumes the schedule of one DAG; whether that was answered."""
@@ -232,7 +234,7 @@ class Clients:
             each.result()
         self._pending.clear()
 
-    def decide(self, over: threading.Event) -> None:
+    def decide_until(self, over: threading.Event) -> None:
         """Decides what waits for a person until it is over."""
         dice = random.Random(f"approvals {self._load.seed}")
         while not over.wait(APPROVAL_PERIOD_S):
@@ -288,7 +290,7 @@ def main() -> int:
     load = Load(**{**settings, "folder": Path(settings["folder"])})
     clients = Clients(load)
     over = threading.Event()
-    deciding = threading.Thread(target=clients.decide, args=(over,))
+    deciding = threading.Thread(target=clients.decide_until, args=(over,))
     phases = Phases(clients)
     try:
         clients.prepare()

@@ -28,7 +28,7 @@ def build(folder: Path) -> Path:
     if compiler is None:
         raise CompilerMissingError("setting clocks needs a C compiler: run .ci/setup campaign")
     library = folder / "wall_clock.so"
-    argv = [compiler, "-shared", "-fPIC", "-O2", "-o", library, SOURCE, "-ldl"]
+    argv = [compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(SOURCE), "-ldl"]
     subprocess.run(argv, check=True, capture_output=True)
     return library
 

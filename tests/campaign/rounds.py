@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TypeVar
 
+from tests.campaign.checks import Violation
 from tests.campaign.evidence import Evidence, Ledger, Lines, boot_ns, read_lines
 from tests.campaign.load import LoadProcess
 from tests.campaign.plan import Planned
@@ -32,14 +33,6 @@ HEAL_S = 60.0
 DRAIN_S = LOST_AFTER_TAKEOVER_S + DISCONNECT_LIMIT_S + 30.0 + LONGEST_PATH_S
 POLL_S = 0.5
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A promise that was broken, as the campaign itself saw it."""
-
-    round: int
-    what: str
 
 
 class Rounds:
@@ -147,7 +140,7 @@ class Rounds:
         file.write_text(json.dumps(asdict(left), indent=1))
 
     def _violate(self, number: int, what: str) -> None:
-        self._broken.append(Violation(number, what))
+        self._broken.append(Violation("I13", f"round {number}", what))
 
     def _begins(self, number: int) -> list[int]:
         """When the faults of a round began."""

@@ -32,6 +32,13 @@ SELECT command, shard, tenant, run_id, created_us FROM inbox
 WHERE applied_us IS NULL ORDER BY command
 """
 SHARDS = "SELECT shard, epoch, batch, node FROM shard ORDER BY shard"
+TABLES = {
+    "runs": OPEN_RUNS,
+    "attempts": LIVE_ATTEMPTS,
+    "waits": WAITS,
+    "commands": OPEN_COMMANDS,
+    "shards": SHARDS,
+}
 KNOWN_RUNS = "SELECT run_id FROM run WHERE run_id = ANY($1)"
 _FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
@@ -68,14 +75,14 @@ def undone(dsn: str, acknowledged: Collection[str]) -> Undone:
 async def _undone(dsn: str, acknowledged: Collection[str]) -> Undone:
     connection = await asyncpg.connect(dsn, timeout=_DEADLINE_S, command_timeout=_DEADLINE_S)
     try:
-        tables = [
-            [_plain(row) for row in await connection.fetch(query)]
-            for query in (OPEN_RUNS, LIVE_ATTEMPTS, WAITS, OPEN_COMMANDS, SHARDS)
-        ]
+        tables = {
+            name: [_plain(row) for row in await connection.fetch(query)]
+            for name, query in TABLES.items()
+        }
         wanted = {bytes.fromhex(run.replace("-", "")): run for run in acknowledged}
         known = {row["run_id"] for row in await connection.fetch(KNOWN_RUNS, list(wanted))}
         missing = [run for run_id, run in wanted.items() if run_id not in known]
-        return Undone(*tables, missing=missing)
+        return Undone(**tables, missing=missing)
     finally:
         await connection.close()
 

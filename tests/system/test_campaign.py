@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.campaign import campaign
+from tests.campaign import campaign, checks
 from tests.campaign.campaign import Outcome, Plan
+from tests.campaign.checks import Violation
 from tests.campaign.evidence import Evidence, read_lines
 from tests.campaign.faults import KINDS
 from tests.campaign.site import Size
@@ -41,7 +42,13 @@ def plan() -> Plan:
 
 def test_one_round_counts_and_breaks_no_promise(evidence: Evidence) -> None:
     told: list[Outcome] = []
-    outcome = campaign.run(evidence, plan(), lambda _: [], told.append)
+
+    def judge(seen: Sequence[Violation]) -> Sequence[Violation]:
+        findings = checks.check(evidence.folder)
+        assert findings.judged["I4"] > 0
+        return [*seen, *findings.violations]
+
+    outcome = campaign.run(evidence, plan(), judge, told.append)
     assert (outcome.rounds, outcome.void, outcome.violations) == (1, {}, [])
     assert told == [outcome]
     faults = list(read_lines(evidence.faults))
