@@ -48,7 +48,7 @@ _LATE = query("verify_late")
 _WAITS = query("verify_waits")
 _SEALED = query("verify_sealed")
 _EPOCHS = query("verify_epochs")
-_POSITIONS = query("verify_positions")
+_RESTORES = query("verify_restores")
 _INSTANTS_OF = query("verify_instants_of")
 _LIVE_PAGE = query("verify_live_page")
 _WAIT_PAGE = query("verify_wait_page")
@@ -295,7 +295,7 @@ async def _read_runs(
     columns = [list(column) for column in zip(*scheduled, strict=True)] or [[]] * 5
     for run, outcome, run_id in await connection.fetch(_INSTANTS_OF, *columns):
         found[run].instant = (outcome, run_id)
-    positions = {row[0]: (row[1], row[2]) for row in await connection.fetch(_POSITIONS)}
+    restores = {row[0]: row[1] for row in await connection.fetch(_RESTORES)}
     epochs = await _epochs(connection, found, shards)
     return [
         RunEvidence(
@@ -305,8 +305,8 @@ async def _read_runs(
             tuple(found[head.run].waits),
             found[head.run].states,
             found[head.run].instant,
-            positions.get(head.shard, (0, 0)),
             epochs[head.shard],
+            restores.get(head.shard, 0),
         )
         for head in heads
     ]
@@ -314,8 +314,8 @@ async def _read_runs(
 
 async def _epochs(
     connection: asyncpg.Connection, found: dict[int, _Gathered], shards: dict[int, int]
-) -> defaultdict[int, frozenset[int]]:
-    """Of the epochs that rows name, those that were taken over, by shard."""
+) -> defaultdict[int, dict[int, int | None]]:
+    """Of the epochs that rows name, those that were taken over and their last batches, by shard."""
     named = {
         (shards[run], epoch)
         for run, rows in found.items()
@@ -323,7 +323,7 @@ async def _epochs(
         if run in shards
     }
     columns = [list(column) for column in zip(*named, strict=True)] or [[], []]
-    known: defaultdict[int, frozenset[int]] = defaultdict(frozenset)
-    for shard, epoch in await connection.fetch(_EPOCHS, *columns):
-        known[shard] |= {epoch}
+    known: defaultdict[int, dict[int, int | None]] = defaultdict(dict)
+    for shard, epoch, last_batch in await connection.fetch(_EPOCHS, *columns):
+        known[shard][epoch] = last_batch
     return known

@@ -6,6 +6,8 @@ fence let through, so they say what came first, whatever any clock said.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from controlplane.store.records import RunItem
@@ -90,18 +92,19 @@ class WaitEvidence(NamedTuple):
 
 class RunEvidence(NamedTuple):
     """All rows about one run. `states`: as sealed. `instant`: outcome and run of the ledger's row
-    for its logical time. `position`: the last batch of its shard; `epochs`: of those that its rows
-    name, the ones that were taken over.
+    for its logical time. `epochs`: of those that its rows name, the ones that were taken over, each
+    with its last batch (None: not known). `restored_epoch`: the first one after the store went back
+    in time; 0: it never did.
     """
 
     run: RunItem
-    attempts: tuple[AttemptEvidence, ...]
-    late: tuple[LateEvidence, ...]
-    waits: tuple[WaitEvidence, ...]
-    states: bytes | None
-    instant: tuple[int, bytes | None] | None
-    position: Position
-    epochs: frozenset[int]
+    attempts: tuple[AttemptEvidence, ...] = ()
+    late: tuple[LateEvidence, ...] = ()
+    waits: tuple[WaitEvidence, ...] = ()
+    states: bytes | None = None
+    instant: tuple[int, bytes | None] | None = None
+    epochs: Mapping[int, int | None] = MappingProxyType({})
+    restored_epoch: int = 0
 
 
 class LiveEvidence(NamedTuple):

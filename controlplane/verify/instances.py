@@ -35,6 +35,8 @@ class Instance:
     task: int
     subject: str
     most_attempts: int
+    # After the store went back in time, attempts that it had forgotten keep their numbers.
+    restored_epoch: int = 0
     attempts: list[AttemptEvidence] = field(default_factory=list)
     late: list[LateEvidence] = field(default_factory=list)
     waits: list[WaitEvidence] = field(default_factory=list)
@@ -83,7 +85,7 @@ def instances_of(rows: RunEvidence, version: DagVersion) -> list[Instance]:
             definition = version.tasks[task]
             name = definition.task + (f"[{expansion}]" if expansion else "")
             most = definition.retry.max_attempts
-            found[task, expansion] = Instance(task, f"{run}/{name}", most)
+            found[task, expansion] = Instance(task, f"{run}/{name}", most, rows.restored_epoch)
         return found[task, expansion]
 
     for attempt in sorted(rows.attempts, key=lambda each: (each.assigned, each.ended is None)):
@@ -136,7 +138,7 @@ def _overlaps(instance: Instance) -> Iterator[Violation]:
 def _order(instance: Instance) -> Iterator[Violation]:
     """I11: numbers and states follow each other as the tables allow."""
     first = instance.attempts[0] if instance.attempts else None
-    if first is not None and first.number != 1:
+    if first is not None and not _numbered(instance, first, 1):
         detail = f"its first attempt has number {first.number}"
         yield Violation(Invariant.I11, instance.subject, detail, describe(first))
     for before, after in zip(instance.attempts, instance.attempts[1:], strict=False):
@@ -157,9 +159,15 @@ def _refusal(instance: Instance, before: AttemptEvidence, after: AttemptEvidence
         wanted = before.number + 1
     else:
         return f"an attempt was assigned after one that ended as {state.name} for good"
-    if after.number == wanted:
+    if _numbered(instance, after, wanted):
         return ""
     return f"number {after.number} follows number {before.number} ({state.name})"
+
+
+def _numbered(instance: Instance, attempt: AttemptEvidence, wanted: int) -> bool:
+    """Whether an attempt may have its number, where `wanted` comes next."""
+    restored = 0 < instance.restored_epoch <= attempt.epoch
+    return attempt.number == wanted or (restored and attempt.number > wanted)
 
 
 def _results(instance: Instance) -> Iterator[Violation]:

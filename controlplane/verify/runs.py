@@ -70,23 +70,26 @@ def _strangers(rows: RunEvidence, tasks: int) -> list[Violation]:
 
 
 def _positions(rows: RunEvidence) -> Iterator[Violation]:
-    """I2: every row was written by an epoch that was taken over, up to the last batch."""
+    """I2: every row was written by an epoch that was taken over, up to its last batch."""
     for attempt in rows.attempts:
-        wrong = set(attempt.epochs) - rows.epochs
-        if wrong:
-            detail = f"epoch {min(wrong)} of its shard was never taken over"
-        elif max(attempt.assigned, attempt.ended or attempt.assigned) > rows.position:
-            detail = f"its shard is at batch {text_of(rows.position)} only"
-        else:
-            continue
-        yield Violation(Invariant.I2, name_of(rows), detail, describe(attempt))
+        for position in (attempt.assigned, attempt.ended):
+            if position is not None and (detail := _impossible(rows, position)):
+                yield Violation(Invariant.I2, name_of(rows), detail, describe(attempt))
     for late in rows.late:
-        if not set(late.epochs) <= rows.epochs or late.recorded > rows.position:
-            detail = (
-                f"a late result was recorded in batch {text_of(late.recorded)}, which never was"
-            )
+        if detail := _impossible(rows, late.recorded):
             evidence: tuple[tuple[str, Fact], ...] = (("attempt", late.attempt_id.hex()),)
-            yield Violation(Invariant.I2, name_of(rows), detail, evidence)
+            yield Violation(Invariant.I2, name_of(rows), f"a late result: {detail}", evidence)
+
+
+def _impossible(rows: RunEvidence, position: Position) -> str:
+    """Why nothing can have been written there; empty: it can."""
+    epoch, batch = position
+    if epoch not in rows.epochs:
+        return f"epoch {epoch} of its shard was never taken over"
+    last = rows.epochs[epoch]
+    if last is not None and batch > last:
+        return f"batch {text_of(position)}, but epoch {epoch} had {last} batches only"
+    return ""
 
 
 def _ids(rows: RunEvidence) -> Iterator[Violation]:

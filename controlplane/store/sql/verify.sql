@@ -89,16 +89,16 @@ CROSS JOIN LATERAL (
 ) AS sealed;
 
 -- name: verify_epochs
--- Of the epochs given, those that the book of takeovers has.
-SELECT given.shard, given.epoch
+-- Of the epochs given, those that the book of takeovers has, with their last batches where known.
+SELECT given.shard, given.epoch,
+    CASE WHEN shard.epoch = given.epoch THEN shard.batch ELSE taken.last_batch END
 FROM unnest($1::int4[], $2::int8[]) AS given (shard, epoch)
-WHERE EXISTS (
-    SELECT FROM shard_epoch
-    WHERE shard_epoch.shard = given.shard AND shard_epoch.epoch = given.epoch
-);
+JOIN shard_epoch AS taken ON taken.shard = given.shard AND taken.epoch = given.epoch
+JOIN shard ON shard.shard = given.shard;
 
--- name: verify_positions
-SELECT shard, epoch, batch FROM shard;
+-- name: verify_restores
+-- The first epoch after the store went back in time, of the shards where it did.
+SELECT shard, restored_epoch FROM shard WHERE restored_epoch > 0;
 
 -- name: verify_instants_of
 -- The ledger's rows of the instants that runs were made for.

@@ -62,8 +62,18 @@ BROKEN = {
     ),
     "a batch that never was": (
         {Inv.I2: 1},
-        "its shard is at batch 3:",
+        "but epoch 3 had",
         "UPDATE attempt SET ended_epoch = 3, ended_batch = 9999 WHERE run = {retried} AND task = 4",
+    ),
+    "a batch after the takeover of the next epoch": (
+        {Inv.I2: 1},
+        "but epoch 1 had",
+        "UPDATE attempt SET ended_batch = 9999 WHERE run = {retried} AND task = 4",
+    ),
+    "a late result after the takeover of the next epoch": (
+        {Inv.I2: 1},
+        "a late result: batch 1:9999",
+        "UPDATE attempt_late SET batch = 9999 WHERE NOT adopted",
     ),
     "two attempts at a time": (
         {Inv.I3: 1},
