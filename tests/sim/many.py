@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import subprocess
 import time
 from collections import Counter, deque
@@ -22,8 +23,10 @@ from typing import Any, NamedTuple
 from tests.sim.swarm import Options, drawn
 from tests.sim.world import Report, SeedFailedError, simulate
 
-# Real seconds after which a seed hangs: the longest takes a few.
-SEED_LIMIT_S = 300.0
+# A seed that takes more of a processor does not end: the longest takes some seconds.
+CPU_LIMIT_S = 120
+# Nor does one that takes so long on a loaded machine.
+SEED_LIMIT_S = 1_800.0
 _NOT_COUNTED = ("seed", "virtual_s", "faults", "digest")
 COUNTED = tuple(item.name for item in fields(Report) if item.name not in _NOT_COUNTED)
 Serve = Callable[[Connection], None]
@@ -126,7 +129,14 @@ def serve(pipe: Connection) -> None:
     """The life of a worker: a seed after another, until there are no more."""
     settle_memory()
     while (job := pipe.recv()) is not None:
+        end_after(CPU_LIMIT_S)
         pipe.send(run_seed(job))
+
+
+def end_after(cpu_s: int) -> None:
+    """This process dies (of SIGXCPU) when it has used so much more of a processor."""
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (round(time.process_time()) + cpu_s, most))
 
 
 def settle_memory() -> None:
