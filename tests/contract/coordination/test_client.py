@@ -5,7 +5,7 @@ import pytest
 from controlplane.coordination.client import EtcdClient
 from controlplane.coordination.errors import EtcdUnavailable, LeaseNotFound
 from tests.servers.etcd import free_port
-from tests.servers.tcp_proxy import TcpProxy
+from tests.servers.fault_proxy import FaultProxy
 
 
 def key(cluster, name="k"):
@@ -87,8 +87,8 @@ async def test_a_dead_member_is_left_for_the_next(shared_etcd, cluster):
 
 
 async def test_a_hung_member_is_left_for_the_next_and_stays_left(shared_etcd, cluster):
-    async with TcpProxy(shared_etcd.port) as proxy:
-        proxy.silence()
+    async with FaultProxy(shared_etcd.endpoint) as proxy:
+        proxy.link().hold()
         async with EtcdClient([proxy.endpoint, shared_etcd.endpoint], deadline_ms=300) as client:
             await client.put(key(cluster), b"a")
             # Nine calls within less than one deadline: none of them asked the hung member.

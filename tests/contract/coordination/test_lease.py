@@ -14,7 +14,7 @@ from controlplane.coordination.records import LeaseEnd, LeaseGranted, LeaseLost
 from controlplane.settings.etcd import EtcdAccess, parse_endpoint
 from tests.contract.coordination.harness import PATIENCE_S, Journal, running, short_settings
 from tests.servers.etcd import free_port
-from tests.servers.tcp_proxy import TcpProxy
+from tests.servers.fault_proxy import FaultProxy
 
 
 def lease_of(cluster, *endpoints, **changes):
@@ -134,8 +134,8 @@ async def test_a_short_stall_is_forgiven(client, shared_etcd, cluster):
 
 @pytest.mark.parametrize("fault", ["dead", "silent"])
 async def test_the_lease_is_taken_from_the_member_that_answers(shared_etcd, cluster, fault):
-    async with TcpProxy(shared_etcd.port) as proxy:
-        proxy.silence()
+    async with FaultProxy(shared_etcd.endpoint) as proxy:
+        proxy.link().hold()
         first = proxy.endpoint if fault == "silent" else f"127.0.0.1:{free_port()}"
         lease, journal = lease_of(cluster, first, shared_etcd.endpoint)
         async with running(lease.run()):
@@ -143,12 +143,12 @@ async def test_the_lease_is_taken_from_the_member_that_answers(shared_etcd, clus
 
 
 async def test_a_member_that_goes_silent_does_not_cost_the_lease(shared_etcd, cluster):
-    async with TcpProxy(shared_etcd.port) as proxy:
+    async with FaultProxy(shared_etcd.endpoint) as proxy:
         endpoints = [proxy.endpoint, shared_etcd.endpoint]
         lease, journal = lease_of(cluster, *endpoints, lease_ttl_ms=2_000)
         async with running(lease.run()):
             await granted(journal)
-            proxy.silence()
+            proxy.link().hold()
             await renewed_until(lease, lease.valid_until + 2.5)
         assert len(journal.entries) == 1
 

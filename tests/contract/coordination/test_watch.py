@@ -5,7 +5,7 @@ from controlplane.coordination.client import EtcdClient
 from controlplane.coordination.records import Changed, Removed, Snapshot
 from controlplane.coordination.settings import Backoff
 from tests.contract.coordination.harness import PATIENCE_S
-from tests.servers.tcp_proxy import TcpProxy
+from tests.servers.fault_proxy import FaultProxy
 
 PREFIX = "/test/watched/"
 NEVER_MS = 3_600_000
@@ -64,7 +64,7 @@ async def test_an_ended_lease_removes_its_keys(client, shared_etcd, cluster):
 
 async def test_a_cut_stream_is_resumed_without_a_gap(own_etcd):
     async with (
-        TcpProxy(own_etcd.port) as proxy,
+        FaultProxy(own_etcd.endpoint) as proxy,
         EtcdClient([own_etcd.endpoint], deadline_ms=2_000) as writer,
         watching(proxy.endpoint) as watched,
     ):
@@ -72,12 +72,12 @@ async def test_a_cut_stream_is_resumed_without_a_gap(own_etcd):
         await writer.put(PREFIX + "a", b"1")
         await watched.next()
         pending = asyncio.ensure_future(watched.next())
-        proxy.cut()
-        await proxy.refused()
+        proxy.link().refuse()
+        await proxy.link().refused()
         for value in (b"2", b"3"):
             await writer.put(PREFIX + "a", value)
         await writer.delete(PREFIX + "a")
-        proxy.restore()
+        proxy.link().heal()
         assert (await pending).record.value == b"2"
         assert (await watched.next()).record.value == b"3"
         assert isinstance(await watched.next(), Removed)
@@ -102,7 +102,7 @@ async def test_a_restarted_server_is_followed_on(own_etcd):
 
 async def test_a_forgotten_past_is_replaced_by_a_snapshot(own_etcd):
     async with (
-        TcpProxy(own_etcd.port) as proxy,
+        FaultProxy(own_etcd.endpoint) as proxy,
         EtcdClient([own_etcd.endpoint], deadline_ms=2_000) as writer,
         watching(proxy.endpoint) as watched,
     ):
@@ -110,12 +110,12 @@ async def test_a_forgotten_past_is_replaced_by_a_snapshot(own_etcd):
         await writer.put(PREFIX + "a", b"1")
         await watched.next()
         pending = asyncio.ensure_future(watched.next())
-        proxy.cut()
-        await proxy.refused()
+        proxy.link().refuse()
+        await proxy.link().refused()
         for value in (b"2", b"3"):
             revision = await writer.put(PREFIX + "a", value)
         await writer.compact(revision)
-        proxy.restore()
+        proxy.link().heal()
         snapshot = await pending
         assert isinstance(snapshot, Snapshot)
         assert [record.value for record in snapshot.records] == [b"3"]
@@ -148,12 +148,12 @@ async def test_keys_are_read_again_although_nothing_changes(shared_etcd, cluster
 
 async def test_a_member_that_goes_silent_is_left(own_etcd):
     async with (
-        TcpProxy(own_etcd.port) as proxy,
+        FaultProxy(own_etcd.endpoint) as proxy,
         EtcdClient([own_etcd.endpoint], deadline_ms=2_000) as writer,
         watching(proxy.endpoint, own_etcd.endpoint, poll_ms=100) as watched,
     ):
         await watched.next()
-        proxy.silence()
+        proxy.link().hold()
         await writer.put(PREFIX + "a", b"1")
         snapshot = await watched.next_of(Snapshot)
         assert [record.value for record in snapshot.records] == [b"1"]
