@@ -7,6 +7,7 @@ by batch behind the fence, with the commands in the inbox as the API would have 
 from __future__ import annotations
 
 from array import array
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from controlplane.store.connections import StoreSettings
 from controlplane.store.records import Fence
 from controlplane.store.shards import PostgresShardStore
 from tests.unit.core.bench import ShardBench
+from tests.unit.core.store_model import StoreModel
 
 APPEND = """
 INSERT INTO inbox (command, created_us, bucket, shard, run_id, tenant, body)
@@ -52,9 +54,14 @@ class Takeover:
     """Another leader."""
 
 
+@dataclass(frozen=True)
+class Restore:
+    """The store went back to where it was after the entries before this one."""
+
+
 class History(ShardBench):
     def __init__(self) -> None:
-        self.log: list[Command | Writes | Takeover] = [Takeover()]
+        self.log: list[Command | Writes | Takeover | Restore] = [Takeover()]
         self.specs: dict[bytes, bytes] = {}
         super().__init__()
 
@@ -68,6 +75,16 @@ class History(ShardBench):
     def recover(self) -> None:
         self.log.append(Takeover())
         super().recover()
+
+    def backup(self) -> tuple[StoreModel, int]:
+        """The store as it is now."""
+        return deepcopy(self.store), len(self.log)
+
+    def put_back_backup(self, backup: tuple[StoreModel, int]) -> None:
+        """What came after the backup was never committed."""
+        store, length = backup
+        self.log = [*self.log[:length], Restore()]
+        self.put_back(store)
 
     def applying(self, version: DagVersion, etag: str = "") -> ApplyDag:
         """A version with the digest of its definition, which is stored."""
@@ -111,6 +128,8 @@ async def write(dsn: str, history: History, shard: int = 0) -> None:
                     holder = epoch.to_bytes(16, "big")
                     epoch = await store.take_over(shard, epoch, holder, f"node-{epoch}", "h:1")
                     batch = 0
+                case Restore():
+                    epoch = (await store.mark_restored("put back"))[shard]
                 case Command():
                     place = (entry.number, 1, entry.bucket, shard)
                     await connection.execute(APPEND, *place, entry.run_id, entry.tenant, entry.body)

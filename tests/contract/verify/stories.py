@@ -115,3 +115,24 @@ def unfinished(day: History) -> None:
     day.step(day.result("c", AttemptState.LOST))
     day.start(dag({"a": ""}, name="one", max_active_runs=1))
     day.trigger("one")
+
+
+def restored() -> History:
+    """The store goes back to when the first attempt of a task was live; its agent runs the second
+    one by now. A task that must not be done twice is asked for.
+    """
+    day = History()
+    day.agent("ant", cores(64, 64))
+    day.start(dag({"a": "", "b": "a", "c": ""}, retry=retries(3), once=["b"]))
+    day.finish("c")
+    backup = day.backup()
+    day.fail("a")
+    day.wait(10_000)
+    day.started("a")
+    day.put_back_backup(backup)
+    day.inventory()
+    day.wait(1_000)
+    day.finish("a")
+    day.wait(3_600_000)
+    day.decide("b", approved=True)
+    return day

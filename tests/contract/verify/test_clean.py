@@ -68,6 +68,16 @@ async def test_it_is_clean_after_every_batch(dsn):
         assert (await verify(dsn)).violations == [], place
 
 
+async def test_a_restored_store_is_clean(dsn, breaks):
+    """An attempt that it had forgotten is live again, under a number that leaves one out."""
+    await write(dsn, stories.restored())
+    findings = await verify(dsn)
+    assert findings.violations == []
+    assert findings.judged[Invariant.I2] > 3
+    await breaks("UPDATE shard SET restored_epoch = 0 WHERE shard = 0")
+    assert +(await verify(dsn)).found == {Invariant.I11: 1}
+
+
 @STORIES
 @given(versions(), moves, st.sets(st.integers(0, 39), max_size=3))
 def test_random_histories_are_clean(shared_dsn, version, story, takeovers):
