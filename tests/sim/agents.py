@@ -23,6 +23,7 @@ from agent.journal.order import InOrder
 from agent.stream import codec
 from tests.sim.disk import JournalWiped, OpenJournal
 from tests.sim.network import Link
+from tests.sim.violation import hold
 
 if TYPE_CHECKING:
     from tests.sim.hosts import SimHost
@@ -134,6 +135,15 @@ class SimAgent:
     def durable_epoch(self, shard: int) -> int:
         """The highest epoch of a shard that its journal has for good."""
         return self._journal.epoch(shard)
+
+    def recount(self) -> None:
+        """What its nodes are charged with is what it holds."""
+        charged = held = NOTHING
+        for holding in self.core.grants._nodes.values():
+            charged = charged.plus(holding.running).plus(holding.unacked)
+        for attempt in self.core.work.attempts:
+            held = held.plus(attempt.assign.request)
+        hold(charged == held, "I15", f"{self._host.host} charges {charged} and holds {held}")
 
     def _exit(self, why: str) -> None:
         if not self.alive:

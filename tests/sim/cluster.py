@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from agent.core import entries
 from agent.core.entries import Assign, Result
@@ -46,6 +47,9 @@ CORES = 4_000
 # What agents tell of attempts.
 TELLING = (entries.Inventory, entries.Rejected, entries.Result)
 ROWS_TOLD = 6
+
+
+Backup = tuple[Any, Any]
 
 
 class NodeFaults(Faults):
@@ -177,6 +181,25 @@ class Cluster:
         for _, run_id in self.people.runs:
             self.invariants.triggered(run_id)
         self.invariants.check_end()
+        for host in self.hosts.values():
+            if host.agent is not None:
+                host.agent.recount()
+
+    # A store that goes back
+
+    def backup(self) -> Backup:
+        """The store as it is, and what the witnesses have seen of it."""
+        return self.database.backup(), self.invariants.rows.backup()
+
+    def put_back(self, backup: Backup) -> None:
+        """The store is as it was then; nobody misses runs that it does not know."""
+        database, rows = backup
+        self.note("f", "the store goes back")
+        self.database.put_back(database)
+        self.invariants.rows.put_back(rows)
+        tables = self.database.tables
+        known = {row["run_id"] for name in ("run", "inbox") for row in tables[name].values()}
+        self.people.runs[:] = [run for run in self.people.runs if run[1] in known]
 
     # What may be broken
 
