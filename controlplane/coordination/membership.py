@@ -36,7 +36,8 @@ class NodeInfo:
 
     address: "host:port" of its gRPC API. Times are wall clock, milliseconds since 1970.
     eligible: it campaigns; a node that may not lead keeps its record and takes no shards.
-    committed_at_ms: its last commit to the store, 0 = none yet.
+    committed_at_ms: its last commit to the store, or answer of it to a node that leads nothing; 0 =
+    none yet.
     """
 
     node: str

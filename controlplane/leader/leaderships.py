@@ -17,13 +17,16 @@ import structlog
 
 from controlplane.coordination.candidacy import LeaderKey, LossReason
 from controlplane.coordination.membership import LiveNode
-from controlplane.leader.leadership import Leadership, Surroundings
+from controlplane.leader.leadership import Leadership, LeaderStore, Surroundings
+from controlplane.store.errors import StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
 UPKEEP_MS = 1_000
 # A shard that crashed here is left to others for so long.
 CRASH_PAUSE_MS = 5_000
+# How long the store has to answer a node that leads nothing.
+PROBE_S = 1.0
 # Others must commit for as long as this many of a leader's longest pauses before it gives up.
 PAUSES_GRANTED = 3
 MICROS_PER_MS = 1_000
@@ -87,7 +90,7 @@ class Leaderships:
                 self._begin(shard, key)
             while True:
                 await asyncio.sleep(UPKEEP_MS / 1_000)
-                self._report(members)
+                await self._report(around, members)
                 self._end_stuck(members)
 
     async def stop(self) -> None:
@@ -157,8 +160,16 @@ class Leaderships:
         elif shard in self._won:
             self._begin(shard, self._won[shard])
 
-    def _report(self, members: Members) -> None:
-        """Tells the other nodes when this one committed last: once a second, none is missed."""
+    async def _report(self, around: Surroundings, members: Members) -> None:
+        """Tells the other nodes when this one committed last: once a second, none is missed.
+
+        One that leads nothing asks the store instead: a leader that cannot reach it must hear that
+        another can.
+        """
+        if not self._leading:
+            if await _reaches(around.store):
+                members.publish(committed_at_ms=around.clock.now().wall_us // MICROS_PER_MS)
+            return
         last_us = max((each.committed_wall_us for each in self._leading.values()), default=0)
         if last_us:
             members.publish(committed_at_ms=last_us // MICROS_PER_MS)
@@ -181,3 +192,12 @@ class Leaderships:
             if leading.without_commit_ms > times.stuck_ms and not leading.stopping:
                 _log.warning("shard_resigned_without_commits", shard=shard)
                 leading.stop()
+
+
+async def _reaches(store: LeaderStore) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_S):
+            await store.read_shard(0)
+    except (StoreUnavailable, TimeoutError):
+        return False
+    return True

@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 
 from controlplane.coordination.candidacy import LeaderKey, LossReason
 from controlplane.leader.leaderships import CRASH_PAUSE_MS, Leaderships
+from controlplane.store.errors import StoreUnavailable
 from tests.sim.memory_store import ConnectionLost, Faults, Point
 from tests.sim.virtual import pass_time
 from tests.unit.leader.cluster import WON, Cluster
@@ -21,6 +22,10 @@ class Broken(Faults):
     async def at(self, point, shard):
         if self.now and point is Point.OPEN:
             raise ConnectionLost
+
+
+async def unavailable(_shard):
+    raise StoreUnavailable("no connection")
 
 
 @asynccontextmanager
@@ -170,6 +175,26 @@ async def test_who_commits_a_moment_later_than_others_after_an_outage_keeps_its_
             await pass_time(10)
         assert cluster.database.shards[0].epoch == 1
         assert leaderships.led == {0}
+
+
+@virtual
+async def test_a_node_without_a_shard_tells_the_others_that_the_store_answers():
+    faults = Broken()
+    cluster = Cluster(faults)
+    async with running(cluster) as leaderships:
+        await pass_time(3)
+        assert leaderships.led == frozenset()
+        assert cluster.clock.now().wall_us // 1_000 - cluster.members.published[-1] < 2_500
+
+        async def silent(_shard):
+            await asyncio.Event().wait()
+
+        cluster.store.read_shard = silent
+        before = len(cluster.members.published)
+        await pass_time(30)
+        cluster.store.read_shard = unavailable
+        await pass_time(30)
+        assert len(cluster.members.published) == before
 
 
 @virtual
