@@ -37,6 +37,7 @@ class Breakage:
             "etcd-down": self._hide_etcd_from_all,
             "database-down": self._stop_database,
             "steal-keys": self._steal_keys,
+            "restore": self._restore,
         }
 
     def heal(self) -> None:
@@ -134,6 +135,11 @@ class Breakage:
             transaction.rollback()
         outage_s = LEASE_S * random.choice((0.1, 0.5, 0.5, 2.0, 3.0))
         self._loop.call_later(outage_s, self._start_database)
+
+    def _restore(self, random: Random) -> None:
+        """The store is as it is now once more, a little later; all that wait for it are cut off."""
+        put_back = partial(self._cluster.put_back, self._cluster.backup())
+        self._later(random, 0.5, 15.0, put_back)
 
     def _start_database(self) -> None:
         self._note("database up")

@@ -88,11 +88,15 @@ class Invariants:
         instance = (assign.run, assign.task)
         self._alive[instance] += 1
         self._use(host, assign, capacity)
-        run, view = self.rows.run(assign.run)
+        forgotten = attempt_id in self.rows.forgotten
+        view = self.rows.view_of(assign.run) if forgotten else self.rows.run(assign.run)[1]
         tasks = view.version.tasks
         task = next(n for n, item in enumerate(tasks) if item.task == assign.task)
-        if tasks[task].on_disconnect is not OnDisconnect.RETRY:
-            hold(self._alive[instance] == 1, "I3", f"two processes of {instance}")
+        if tasks[task].on_disconnect is OnDisconnect.RETRY:
+            return
+        hold(self._alive[instance] == 1, "I3", f"two processes of {instance}")
+        if not forgotten:
+            run, view = self.rows.run(assign.run)
             hold(not RunState(run["state"]).final, "I14", f"{instance} starts at {host}: {run}")
             allowed, parents = view.may_start(task)
             hold(allowed, "I6", f"{instance} starts, its parents are {parents}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from enum import Enum
 from typing import Any
 
@@ -137,6 +138,9 @@ class Transaction:
         return row
 
 
+_BACKED_UP = ("shards", "takeovers", "last_batches", "restored", "hold_until_us", "servers")
+
+
 class MemoryDatabase:
     """The rows, which outlive every client. `tables`: dicts by primary key, for checks."""
 
@@ -187,6 +191,23 @@ class MemoryDatabase:
         """What the leader of a shard holds back."""
         self.restored[shard] = self.restored[shard]._replace(hold=hold)
         self.hold_until_us[shard] = until_us
+
+    def backup(self) -> dict[str, Any]:
+        """All that a backup has. Numbers that are handed out are never handed out again, so that
+        tests can tell what was there before and after.
+        """
+        kept = {name: copy(getattr(self, name)) for name in _BACKED_UP}
+        return {**kept, "tables": {name: dict(rows) for name, rows in self.tables.items()}}
+
+    def put_back(self, backup: dict[str, Any]) -> None:
+        """The backup is the database from now on; what was under way is over."""
+        for transaction in list(self.locks.values()):
+            transaction.rollback()
+        for name in _BACKED_UP:
+            setattr(self, name, copy(backup[name]))
+        for name, rows in self.tables.items():
+            rows.clear()
+            rows.update(backup["tables"][name])
 
     def contradicted(self, words: Sequence[ShardWord]) -> list[ShardWord]:
         """As ShardStore.contradicted."""

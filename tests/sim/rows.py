@@ -63,6 +63,12 @@ class RunView:
         self.ends[task] = end
         self._states = None
 
+    def copied(self) -> RunView:
+        """The same, on its own from now on."""
+        copy = RunView(self.version)
+        copy.ends, copy.rejected, copy.live = dict(self.ends), set(self.rejected), self.live
+        return copy
+
     def reject(self, task: int) -> None:
         """A person has decided that a task failed."""
         self.rejected.add(task)
@@ -138,6 +144,8 @@ class Rows:
         self._judge_end = judge_end
         self.instants = Instants(database)
         self.committed: set[bytes] = set()
+        # Attempts that were committed, and that the store has forgotten since.
+        self.forgotten: set[bytes] = set()
         self.views: dict[int, RunView] = {}
         self._keys: dict[str, Key] = {}
         self._active: Counter[Key] = Counter()
@@ -145,7 +153,25 @@ class Rows:
         # DAGs that admit a run in this commit, and how many they may have.
         self._limits: dict[Key, int] = {}
 
+    # A store that goes back
+
+    def backup(self) -> tuple[set[bytes], dict[int, RunView], Counter[Key]]:
+        """What the rows say now."""
+        views = {run: view.copied() for run, view in self.views.items()}
+        return set(self.committed), views, Counter(self._active)
+
+    def put_back(self, backup: tuple[set[bytes], dict[int, RunView], Counter[Key]]) -> None:
+        """The rows are as they were. Runs that are forgotten stay known to those who run them."""
+        committed, views, active = backup
+        self.forgotten |= self.committed - committed
+        self.views |= {run: view.copied() for run, view in views.items()}
+        self._active = Counter(active)
+
     # Reading
+
+    def view_of(self, run_id: str) -> RunView:
+        """The tasks of a run, by the text of its id; the store may have forgotten it."""
+        return self.views[self._keys[run_id][1]]
 
     def run(self, run_id: str) -> tuple[Row, RunView]:
         """The row and the tasks of a run, by the text of its id."""
@@ -285,8 +311,11 @@ class Rows:
     def _assigned(self, live: Row) -> None:
         """A new attempt."""
         self._in_force(live, live["epoch"])
-        hold(live["attempt_id"] not in self.committed, "I4", f"{live} is assigned again")
-        self.committed.add(live["attempt_id"])
+        attempt_id = live["attempt_id"]
+        revived = attempt_id in self.forgotten
+        self.forgotten.discard(attempt_id)
+        hold(revived or attempt_id not in self.committed, "I4", f"{live} is assigned again")
+        self.committed.add(attempt_id)
         run = self._after("run", (live["day"], live["run"]))
         hold(run and run["state"] == RunState.RUNNING, "I14", f"{live} is assigned in {run}")
         view, task = self.views[live["run"]], live["task"]
@@ -295,7 +324,8 @@ class Rows:
         hold(allowed, "I6", f"{live} is assigned, its parents are {parents}")
         last, number = view.ends.get(task), live["number"]
         tries = {1} if last is None else {last.number + (last.state in FAILURES)}
-        hold(number in tries, "I11", f"{live} follows {last}")
+        # Tries between may be forgotten as well.
+        hold(number in tries or (revived and number > max(tries)), "I11", f"{live} follows {last}")
         place = (live["shard"], live["run"], task, live["expansion"])
         waits = [kind for kind in WaitKind if self._after("task_wait", (*place, kind))]
         hold(not waits, "I11", f"{live} is assigned while it waits: {waits}")
