@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -40,7 +41,14 @@ TABLES = {
     "shards": SHARDS,
 }
 KNOWN_RUNS = "SELECT run_id FROM run WHERE run_id = ANY($1)"
-_FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+# InternalClientError: what asyncpg says of a connection that was thrown out in the middle.
+_FAILURES = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +108,19 @@ class EpochWatch:
         self._lines = Lines(evidence.epochs)
         self._seen: dict[int, int] = {}
         self._over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._watch()), name="epochs")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="epochs")
+        self._watching: Future[None] | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._watching = self._pool.submit(lambda: asyncio.run(self._watch()))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        self._pool.shutdown()
         self._lines.close()
+        assert self._watching is not None
+        self._watching.result()  # a watch that broke has seen too little
 
     async def _watch(self) -> None:
         while not self._over.is_set():
