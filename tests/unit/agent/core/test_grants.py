@@ -275,6 +275,16 @@ def test_a_vanished_node_is_charged_until_its_attempts_are_over():
     assert grants.total() == cores(2)
 
 
+def test_a_vanished_node_of_which_nothing_is_left_is_forgotten():
+    grants = shared()
+    occupy(grants, "a", 1)
+    grants.finish("a", CORE)
+    grants.disconnect("a")
+    assert "a" in grants._nodes
+    grants.forget("a", CORE)
+    assert set(grants._nodes) == {"b"}
+
+
 def test_a_node_that_comes_back_starts_with_what_its_attempts_occupy():
     grants = shared()
     occupy(grants, "a", 3)
