@@ -1,14 +1,17 @@
 """What two leading nodes do while etcd is away, and afterwards; and how fast shards move."""
 
 import asyncio
+import json
 import time
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
+import asyncpg
 import pytest
 
 from controlplane.codec import commands
 from controlplane.codec.dag import canonical
 from controlplane.coordination.client import EtcdClient
+from controlplane.coordination.records import Snapshot
 from controlplane.core.effects import CommandOutcome
 from controlplane.core.states import RunState
 from controlplane.core.types import DagKey, bucket_of
@@ -141,6 +144,74 @@ async def test_etcd_down_3_x_lease_stops_no_leader_and_keys_come_back(
         await pair.fences(3)
         assert await pair.holders() == pair.led
         await works(pair)
+
+
+@pytest.mark.parametrize("leases", [0, 3], ids=["at once", "after three leases"])
+async def test_etcd_back_in_an_older_state_costs_no_epoch_and_ends_in_order(
+    dsn, cluster, own_etcd, tmp_path, leases
+):
+    """The older state says that the first node holds everything, under leases of then."""
+    async with running_node("south", dsn, cluster, own_etcd, SHARDS) as first:
+        await first.leads(*ALL)
+        await until(lambda: frozenset(first.leading.coordination.election.held) == ALL)
+        await asyncio.to_thread(keep, own_etcd, tmp_path / "older")
+        async with running_node("north", dsn, cluster, own_etcd, SHARDS) as second:
+            pair = Pair(second, first)
+            await until(pair.settled)
+            before = await pair.epochs()
+            own_etcd.kill()
+            await pair.fences(1 + leases * TIMES.lease_ttl_ms // TIMES.idle_fence_ms)
+            await asyncio.to_thread(restart_older, own_etcd, tmp_path / "older")
+            await keys_agree(pair, own_etcd, cluster)
+            after = await pair.epochs()
+            assert all(now >= then for now, then in zip(after, before, strict=True))
+            assert await taken_over(dsn) == {n: list(range(1, e + 1)) for n, e in enumerate(after)}
+            await works(pair)
+
+
+def keep(etcd, folder):
+    """Copy what etcd has on its disk; nobody notices so short an absence."""
+    etcd.stop()
+    etcd.copy_data(folder)
+    etcd.start()
+
+
+def restart_older(etcd, folder):
+    etcd.go_back(folder)
+    etcd.start()
+
+
+async def keys_agree(pair, etcd, cluster):
+    """Wait until every key in etcd is that of the one leader of its shard, and stays so."""
+    names = [node.name for node in pair.nodes]
+    prefix = f"/mainspring/{cluster}/shards/"
+    agreed = 0
+    async with (
+        EtcdClient([etcd.endpoint], deadline_ms=2_000) as client,
+        aclosing(client.watch_prefix(prefix, poll_ms=200)) as changes,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        async for change in changes:
+            if isinstance(change, Snapshot):
+                held = [[r.key for r in change.records if name(r) == n] for n in names]
+                led = [[f"{prefix}{s}/leader" for s in sorted(shards)] for shards in pair.led]
+                agreed = agreed + 1 if held == led and pair.settled() else 0
+                if agreed == 3:
+                    return
+
+
+def name(record):
+    return json.loads(record.value)["node"]
+
+
+async def taken_over(dsn):
+    """The epochs of every shard, as they were begun."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows = await connection.fetch("SELECT shard, epoch FROM shard_epoch ORDER BY shard, epoch")
+    finally:
+        await connection.close()
+    return {shard: [row["epoch"] for row in rows if row["shard"] == shard] for shard in ALL}
 
 
 async def test_postgresql_away_ends_no_leadership(cluster, etcd):
