@@ -17,7 +17,7 @@ import asyncpg
 from controlplane.store.errors import StoreUnavailable, refusal_of
 from controlplane.store.queries import query
 
-_LOST_CONNECTIONS = (
+LOST_CONNECTIONS = (
     OSError,
     TimeoutError,
     asyncpg.PostgresError,
@@ -78,7 +78,7 @@ async def connect(
             max_cached_statement_lifetime=0,
             statement_cache_size=200,
         )
-    except _LOST_CONNECTIONS as error:
+    except LOST_CONNECTIONS as error:
         raise StoreUnavailable(f"cannot connect to PostgreSQL: {error}") from error
 
 
@@ -205,5 +205,5 @@ async def _close(connection: asyncpg.Connection) -> None:
     """Tells the server, as far as it listens."""
     try:
         await connection.close(timeout=1)
-    except _LOST_CONNECTIONS:
+    except LOST_CONNECTIONS:
         connection.terminate()

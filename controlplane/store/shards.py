@@ -17,6 +17,7 @@ from controlplane.core.effects import Writes
 from controlplane.core.types import DagKey
 from controlplane.store.batch import Statement, statements_of
 from controlplane.store.connections import (
+    LOST_CONNECTIONS,
     LeaderConnections,
     StoreSettings,
     connect,
@@ -189,7 +190,7 @@ class PostgresShardStore:
         try:
             with deadline(helper, self._settings.lock_ms):
                 await helper.fetchval(_TERMINATE_BLOCKERS, pid)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except LOST_CONNECTIONS as error:
             raise StoreUnavailable(f"cannot end who holds the shard: {error}") from error
 
     async def recover(self, shard: int) -> RecoveredRows:

@@ -242,3 +242,18 @@ async def test_a_reader_that_was_ended_is_replaced(dsn, admin):
         shards = await api.list_shards()
     assert len(shards) == 4
     await api.close()
+
+
+class ThrownOut:
+    """A connection that the server ended while nobody asked it anything."""
+
+    async def fetchval(self, *_):
+        raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2)")
+
+    def terminate(self):
+        """It is gone already."""
+
+
+async def test_a_helper_against_blockers_that_was_thrown_out_is_no_bug_of_ours(store):
+    with pytest.raises(StoreUnavailable, match="cannot end who holds the shard"):
+        await store._terminate_blockers(ThrownOut(), 1)
