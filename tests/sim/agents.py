@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.sim.supervisors import SimSupervisor
 
 SOCKET_S = 0.0002
+TICK = events.Tick(NOTHING)
 
 
 class DiskThread:
@@ -96,7 +97,9 @@ class SimAgent:
         self._links: dict[tuple[str, int], Link] = {}
         self._events: deque[events.Event] = deque()
         self._busy = False
+        # When it looks at its deadlines next, on its own clock.
         self._timer: asyncio.TimerHandle | None = None
+        self._armed_ms: int | None = None
         # How many supervisors have answered, and the connection to the last.
         self._supervisors = 0
         self._connection = Connection()
@@ -182,17 +185,21 @@ class SimAgent:
         if self._busy or self.stopped or not self.alive:
             return
         self._busy = True
+        host, acted = self._host, False
         self._order.perform()
         while self._events and self.alive:
             event = self._events.popleft()
-            if isinstance(event, events.SupervisorReady):
+            if type(event) is events.SupervisorReady:
                 self._supervisors += 1
-            self._order.add(self.core.handle(event, self._host.now()))
-            self._order.perform()
+            done = self.core.handle(event, host.now())
+            if done:
+                acted = True
+                self._order.add(done)
+                self._order.perform()
         self._busy = False
         if self.alive:
-            host = self._host
-            host.witness.granted(host.host, self.core.grants.total(), host.capacity)
+            if acted:
+                host.witness.granted(host.host, self.core.grants.total(), host.capacity)
             self._arm()
 
     def _perform(self, action: actions.Action) -> None:
@@ -202,13 +209,25 @@ class SimAgent:
             self._performers[type(action)](action)
 
     def _arm(self) -> None:
+        deadline_ms = self.core.next_deadline()
+        if deadline_ms == self._armed_ms:
+            return
+        self._armed_ms = deadline_ms
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        deadline_ms = self.core.next_deadline()
         if deadline_ms is not None:
             due_ms = max(deadline_ms, self._host.now().mono_ms + 1)
-            self._timer = self._host.later(due_ms, partial(self.feed, events.Tick(NOTHING)))
+            self._timer = self._host.later(due_ms, self._look)
+
+    def _look(self) -> None:
+        self._armed_ms = None
+        self.feed(TICK)
+
+    def clock_changed(self) -> None:
+        """The clock of the host goes at another rate."""
+        self._armed_ms = None
+        if self.alive:
+            self._arm()
 
     def _recorded(self, action: actions.Record) -> None:
         record = action.record

@@ -59,7 +59,7 @@ class HostBreakage:
         for host in list(self._cluster.hosts.values()):
             if host.host != host.name:
                 self._note(host.host, "ends")
-                host.go_down()
+                host.scrap()
                 del self._cluster.hosts[host.host]
                 continue
             self._wake_agent(host)

@@ -77,6 +77,7 @@ class SimHost:
         self.witness = witness
         self.disk = SimDisk(random)
         self.up = False
+        self._scrapped = False
         self.boot = 0
         self.agent: SimAgent | None = None
         self.supervisor: SimSupervisor | None = None
@@ -90,8 +91,9 @@ class SimHost:
 
     def now(self) -> Now:
         """Both clocks of this host."""
-        since_boot_s = (self.loop.time() - self._booted_s) * self._rate
-        return Now(self.loop.wall_us + self._skew_us, self._first_ms + round(since_boot_s * 1_000))
+        loop = self.loop
+        since_boot_ms = (loop.time() - self._booted_s) * self._rate * 1_000
+        return Now(loop.wall_us + self._skew_us, self._first_ms + round(since_boot_ms))
 
     def later(self, mono_ms: int, function: Callable[[], None]) -> asyncio.TimerHandle:
         """Calls a function when the clock since the boot shows a time."""
@@ -103,6 +105,8 @@ class SimHost:
         self._first_ms = self.now().mono_ms
         self._booted_s = self.loop.time()
         self._rate = rate
+        if self.agent is not None:
+            self.agent.clock_changed()
 
     @property
     def boot_id(self) -> str:
@@ -156,8 +160,13 @@ class SimHost:
 
     def come_up(self) -> None:
         """The host boots again."""
-        if not self.up:
+        if not self.up and not self._scrapped:
             self._boot()
+
+    def scrap(self) -> None:
+        """The machine goes for good."""
+        self._scrapped = True
+        self.go_down()
 
     def wipe(self) -> None:
         """The work folder is deleted; who has files open there does not notice at once."""
