@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 # Left to the shell: make would look for it before set-up has installed it.
 BUF := proto/node_modules/@bufbuild/buf-*/bin/buf
-LINTED := controlplane agent clients/python proto tests loadtest examples
+LINTED := controlplane agent clients/python proto tests loadtest examples docs/model
 PRESENT = $(wildcard $(LINTED))
 SEED ?= 1
 MINUTES ?= 10
@@ -21,7 +21,7 @@ GENERATED := 'clients/python/mainspring/*_pb2*.py*' docs/states.md docs/cli.md \
 FINGERPRINTS = git ls-files -co --exclude-standard -- $(GENERATED) | sort -u | xargs -r sha256sum
 
 .PHONY: help setup demo up test check generated regenerate proto lint types tidy sim sim-many wf bench clean
-.PHONY: campaign bench-survival mutants
+.PHONY: campaign bench-survival mutants model
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ sim: setup ## Run one simulated cluster (SEED=n; LOG=1 prints its history, SECON
 
 sim-many: setup ## Run many simulated clusters on all cores and add them up (N=300, first SEED=1)
 	@$(PY) -m tests.sim --seed $(SEED) --count $(N) --seconds $(SECONDS) $(if $(JSON),--json $(JSON))
+
+model: setup ## Search the protocol's model with many faults; take out each rule in turn
+	@$(PY) -m docs.model --large --all
 
 campaign: setup ## Break a cluster of real processes under load (MINUTES=10 SEED=n OUT=folder)
 	@.ci/setup campaign

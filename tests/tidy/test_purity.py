@@ -37,6 +37,7 @@ SHELL = {
     "clients/python/mainspring/": "runs at the user's terminal",
     "proto/": "runs at build time",
     "loadtest/": "measures",
+    "docs/model/__main__.py": "measures how long a search takes",
     "examples/": "is run by people",
 }
 READS = {
