@@ -25,6 +25,10 @@ SEEDS = 30
 SEEDS_MOST_S = 240
 TESTS_MOST_S = 240
 WIND_UP_S = 20
+# Of pytest.
+PASSED, NONE_LEFT = 0, 5
+# So many tests that fail without the mutant too, or not each time, are passed over.
+UNRELIABLE_MOST = 2
 PYTEST = ("-m", "pytest", "-x", "-p", "no:cacheprovider", "--timeout=60", "--tb=no", "-rfE")
 
 # What the simulation has doubles for, or does not start at all; but for some of it.
@@ -112,20 +116,32 @@ class Suite:
 
     def look(self, mutated: Copy, intact: Copy) -> Seen | Unreliable | None:
         targets = [target for target in self.targets if (mutated.folder / target).exists()]
-        seen = _run_tests(mutated, targets) if targets else None
-        if seen is None:
-            return None
-        alone = [seen.by] if seen.by else targets
-        if _run_tests(mutated, alone) is None:
-            return Unreliable(seen.by, "it does not fail each time")
-        if _run_tests(intact, alone) is not None:
-            return Unreliable(seen.by, "it fails without the mutant too")
-        return seen
+        found: Seen | Unreliable | None = None
+        apart: list[str] = []
+        while targets and len(apart) <= UNRELIABLE_MOST:
+            seen = _run_tests(mutated, targets, apart)
+            if seen is None:
+                break
+            found = _judged(seen, targets, mutated, intact)
+            if isinstance(found, Seen) or not seen.by:
+                break
+            apart.append(seen.by)
+        return found
 
 
-def _run_tests(copy: Copy, targets: Sequence[str]) -> Seen | None:
-    ran = run((*PYTEST, *targets), copy, TESTS_MOST_S)
-    if ran.ended and ran.status == 0:
+def _judged(seen: Seen, targets: Sequence[str], mutated: Copy, intact: Copy) -> Seen | Unreliable:
+    """Whether what failed once fails because of the mutant."""
+    alone = [seen.by] if seen.by else targets
+    if _run_tests(mutated, alone) is None:
+        return Unreliable(seen.by, "it does not fail each time")
+    if _run_tests(intact, alone) is not None:
+        return Unreliable(seen.by, "it fails without the mutant too")
+    return seen
+
+
+def _run_tests(copy: Copy, targets: Sequence[str], apart: Sequence[str] = ()) -> Seen | None:
+    ran = run((*PYTEST, *(f"--deselect={name}" for name in apart), *targets), copy, TESTS_MOST_S)
+    if ran.ended and ran.status in {PASSED, NONE_LEFT}:
         return None
     if (failed := _FAILED.search(ran.output)) is not None:
         return Seen(failed[1], failed[2] or "")
