@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
+import re
 import shutil
 from pathlib import Path
 
@@ -59,6 +61,12 @@ def test_a_patch_says_its_rule():
 def test_a_patch_without_a_rule_or_a_diff_is_none(text: str):
     with pytest.raises(ValueError, match="lamp-off"):
         read_patch("lamp-off", text)
+
+
+def test_the_page_names_mutants_that_exist():
+    named = re.findall(r"ONLY='?([\w*-]+)", (ROOT / "docs/mutants.md").read_text())
+    assert named
+    assert [name for name in named if not fnmatch.filter([m.name for m in PATCHES], name)] == []
 
 
 def test_every_equivalent_can_be_made_today():
