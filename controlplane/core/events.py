@@ -236,12 +236,21 @@ class RestoredRecord(NamedTuple):
     reason: str = ""
 
 
+class Unreadable(NamedTuple):
+    """Recovery: a stored version that this node cannot read, and why."""
+
+    key: DagKey
+    digest: bytes
+    reason: str
+
+
 class Recovered(NamedTuple):
     """All that a shard needs from the store to go on.
 
     `versions` holds the compiled versions of all live runs, and of all DAGs with schedules or
-    queued runs; other versions are asked for when a command names them. `unsaid`, only while
-    something is held back: ids of the attempts of live runs that were refused, lost or are unknown.
+    queued runs, but those that are `unreadable`; other versions are asked for when a command names
+    them. `unsaid`, only while something is held back: ids of the attempts of live runs that were
+    refused, lost or are unknown.
     """
 
     versions: tuple[DagVersion, ...]
@@ -253,3 +262,4 @@ class Recovered(NamedTuple):
     waits: tuple[WaitRecord, ...]
     restored: RestoredRecord = RestoredRecord()
     unsaid: tuple[bytes, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()

@@ -17,6 +17,7 @@ and that a source which failed alone is set aside, once. Does not know who else 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,6 +27,7 @@ from controlplane.coordination.candidacy import LeaderKey
 from controlplane.coordination.errors import EtcdError
 from controlplane.core.events import RestoredRecord
 from controlplane.core.fleet.placement import Fleet
+from controlplane.core.shard.book import SetAside
 from controlplane.core.shard.shard import Shard
 from controlplane.leader.caution import Caution, Failure, Key, key_of, text_of
 from controlplane.leader.claim import Claim, LeaderClock, Speaker
@@ -150,9 +152,9 @@ class Leadership:
         try:
             now = around.clock.now()
             core = Shard(self.shard, around.fleet, now, around.times.leases)
-            core.recover(stored, now)
+            aside = core.recover(stored, now)
             _log.info("recovered", shard=claim.shard, epoch=claim.epoch, runs=core.live_runs)
-            return await self._lead(claim, core, sent_ms, before)
+            return await self._lead(claim, core, sent_ms, before, aside)
         finally:
             around.speaker.withdraw(claim)
             around.news.withdraw(self.shard)
@@ -161,7 +163,12 @@ class Leadership:
             self._since_ms = around.clock.now().mono_ms
 
     async def _lead(
-        self, claim: Claim, core: Shard, sent_ms: int, before: Failure | None
+        self,
+        claim: Claim,
+        core: Shard,
+        sent_ms: int,
+        before: Failure | None,
+        aside: Sequence[SetAside],
     ) -> Failure | None:
         around = self._around
         mailbox = self._mailbox = Mailbox()
@@ -183,6 +190,8 @@ class Leadership:
             around.news,
         )
         loop = self._loop_after(before, claim, parts)
+        for source, reason in aside:
+            loop.quarantine(source, reason)
         around.speaker.lead(claim, mailbox, committer)
         around.news.lead(self.shard)
         async with asyncio.TaskGroup() as group:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from mainspring.v1 import dag_pb2 as pb
 
@@ -10,6 +11,7 @@ from controlplane.codec import commands
 from controlplane.codec.dag import canonical
 from controlplane.core.effects import InstantOutcome, Writes
 from controlplane.core.events import ScheduleRecord
+from controlplane.core.shard.book import SetAside
 from controlplane.core.shard.recovery import Recovery
 from controlplane.core.shard.schedules import parse_definition
 from controlplane.core.time.timetable import next_instant
@@ -159,10 +161,10 @@ def firing_is_noted_later(patch: Patch) -> None:
 def the_next_instant_counts_from_the_election(patch: Patch) -> None:
     restore = Recovery._schedule
 
-    def from_now(self: Recovery, record: ScheduleRecord) -> None:
+    def from_now(self: Recovery, record: ScheduleRecord, unreadable: Any) -> list[SetAside]:
         timetable = parse_definition(record.definition, 0)
         next_us = next_instant(timetable, self._book.now.wall_us)
-        restore(self, record._replace(next_us=next_us))
+        return restore(self, record._replace(next_us=next_us), unreadable)
 
     patch.setattr(Recovery, "_schedule", from_now)
 

@@ -193,20 +193,19 @@ class Attempts:
             if attempt_id in book.attempts:
                 if started_us:
                     self.started(Started(agent, attempt_id, started_us))
-            elif not self._aftermath.holding:
+            elif not self._aftermath.holding and attempt_id not in book.attempts_aside:
                 book.effects.messages.append(CancelMessage(agent, attempt_id))
         for attempt in self._leases.attempts_of(agent):
             if attempt.incarnation != event.incarnation:
                 # What this one says of it proves nothing: its time has to pass.
                 continue
-            if not attempt.run.state.starts_tasks:
+            mine = attempt.attempt_id in held
+            if attempt.restored and not mine:
+                self._outcomes.forgotten(attempt)
+            elif not attempt.run.state.starts_tasks:
                 # Asked again: it may have been away when the run was stopped.
                 book.effects.messages.append(CancelMessage(agent, attempt.attempt_id))
-            elif attempt.attempt_id in held:
-                continue
-            elif attempt.restored:
-                self._outcomes.forgotten(attempt)
-            else:
+            elif not mine:
                 self._leases.sent_again(attempt)
                 self._send(attempt)
         if self._admission.adopt(agent, event.incarnation):

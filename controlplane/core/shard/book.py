@@ -104,16 +104,24 @@ Timer = (
 )
 
 
+class SetAside(NamedTuple):
+    """A part of the store that cannot be read here. The rest of the shard goes on."""
+
+    source: str
+    reason: str
+
+
 class Schedule:
     """A schedule in the memory of its leader. `next_us` None: never due again.
 
-    `paused_until_us`: what was due until then fell into a pause.
+    `paused_until_us`: what was due until then fell into a pause. `timetable` None: it cannot be
+    read here, so nothing of it is due.
     """
 
     __slots__ = ("definition", "next_us", "paused_until_us", "schedule", "timer", "timetable")
 
     def __init__(
-        self, schedule: str, definition: str, timetable: Timetable, next_us: int | None
+        self, schedule: str, definition: str, timetable: Timetable | None, next_us: int | None
     ) -> None:
         self.schedule = schedule
         self.definition = definition
@@ -178,6 +186,9 @@ class Book:
         self.runs_by_number: dict[int, Run] = {}
         self.attempts: dict[bytes, LiveAttempt] = {}
         self.late = LateMemory()
+        # Ids of runs, and of attempts, that were set aside.
+        self.runs_aside: set[bytes] = set()
+        self.attempts_aside: set[bytes] = set()
         # When it was found out that the store went back; 0: it never did.
         self.restored_us = 0
         self._cleared: dict[int, set[int]] = {}

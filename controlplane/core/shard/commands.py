@@ -15,6 +15,9 @@ from controlplane.core.shard.schedules import Schedules
 from controlplane.core.states import RunState, TaskState
 from controlplane.core.types import RunCause
 
+ASIDE = "the run is set aside: the node that leads cannot read its definition; its log says why"
+FINAL = "the run is final already"
+
 
 class Commands:
     """The commands of one shard."""
@@ -76,7 +79,7 @@ class Commands:
         """Starts a cancellation; one that runs already is acknowledged again."""
         run = self._book.runs.get(event.run_id)
         if run is None:
-            self._answer(event.command, CommandOutcome.REFUSED, "the run is final already")
+            self._no_run(event.command, event.run_id)
         elif run.state is RunState.TIMING_OUT:
             detail = "the run has reached its timeout and is being stopped"
             self._answer(event.command, CommandOutcome.REFUSED, detail)
@@ -101,7 +104,7 @@ class Commands:
         """Has a task instance that waits for it tried again, or failed."""
         run = self._book.runs.get(event.run_id)
         if run is None:
-            self._answer(event.command, CommandOutcome.REFUSED, "the run is final already")
+            self._no_run(event.command, event.run_id)
             return
         names = (item.task for item in run.version.tasks)
         task = next((number for number, name in enumerate(names) if name == event.task), None)
@@ -119,6 +122,10 @@ class Commands:
             else:
                 self._approvals.reject(run, task, event.reason)
             self._answer(event.command, CommandOutcome.APPLIED)
+
+    def _no_run(self, command: int, run_id: bytes) -> None:
+        detail = ASIDE if run_id in self._book.runs_aside else FINAL
+        self._answer(command, CommandOutcome.REFUSED, detail)
 
     def _missing(self, command: int, detail: str) -> None:
         self._answer(command, CommandOutcome.NOT_FOUND, detail)

@@ -4,7 +4,8 @@ An attempt ends by exactly one event: a result, a refusal, or that it was given 
 lost attempts are final and say nothing about their task: it is ready again under the same number
 and will get another id, unless it may have begun and must not be done twice: then a person decides.
 A result of an attempt that was given up is recorded beside it. It decides the task only if it is a
-success, nothing newer was tried, and the task is still open. Any result is acknowledged.
+success, nothing newer was tried, and the task is still open. Any result is acknowledged, but those
+of attempts that were set aside.
 """
 
 from __future__ import annotations
@@ -58,8 +59,12 @@ class Outcomes:
         self._aftermath = aftermath
 
     def finished(self, event: Finished) -> None:
-        """A result arrived; it is acknowledged in any case, once what it says is durable."""
+        """A result arrived; it is acknowledged once what it says is durable. One of an attempt that
+        was set aside is not: its agent keeps it for a leader that can read what it is of.
+        """
         book = self._book
+        if event.attempt_id in book.attempts_aside:
+            return
         book.effects.messages.append(ResultAckMessage(event.agent, event.attempt_id))
         attempt = book.attempts.get(event.attempt_id)
         if attempt is None:

@@ -5,6 +5,10 @@ stored instants, so one that was due while nobody led fires at once. A task is r
 latest end of its parents, so its age survives. Nothing is written and nothing is sent: messages
 follow from the agents' inventories. Of attempts that were given up only the last of each task
 instance is remembered: a late result of an older one could change nothing.
+
+What cannot be read here is set aside with all that hangs on it, and the rest of the shard goes on:
+runs of an unreadable version neither start nor stop anything, their attempts are neither cancelled
+nor acknowledged, schedules fire nothing. The next takeover, by a node that can read it, goes on.
 """
 
 from __future__ import annotations
@@ -19,12 +23,13 @@ from controlplane.core.events import (
     RestoredRecord,
     RunRecord,
     ScheduleRecord,
+    Unreadable,
 )
 from controlplane.core.run.derive import derive, own_state, waiting_state
 from controlplane.core.run.run import LiveAttempt, Run
 from controlplane.core.shard.attempts import Attempts
 from controlplane.core.shard.backoffs import Backoffs
-from controlplane.core.shard.book import Book, DagHead, Schedule
+from controlplane.core.shard.book import Book, DagHead, Schedule, SetAside
 from controlplane.core.shard.leases import Leases
 from controlplane.core.shard.restored import Aftermath
 from controlplane.core.shard.runs import Runs
@@ -58,12 +63,17 @@ class Recovery:
         self._schedules = schedules
         self._aftermath = aftermath
 
-    def restore(self, stored: Recovered) -> None:
-        """Takes all rows over. Runs are restored in the order of their creation."""
+    def restore(self, stored: Recovered) -> tuple[SetAside, ...]:
+        """Takes all rows over, and returns what it could not read. Runs are restored in the order
+        of their creation.
+        """
+        aside = [_not_read(version) for version in stored.unreadable]
+        stored = self._readable(stored)
         versions = {(version.key, version.digest): version for version in stored.versions}
         self._heads(stored, versions)
+        unreadable = {(version.key, version.digest) for version in stored.unreadable}
         for record in stored.schedules:
-            self._schedule(record)
+            aside += self._schedule(record, unreadable)
         states = _own_states(stored, versions)
         for row in sorted(stored.runs, key=lambda row: (row.created_us, row.run)):
             self._run(row, versions[row.key, row.digest], states.get(row.run, {}))
@@ -86,6 +96,24 @@ class Recovery:
         for run in numbers.values():
             if run.state is RunState.RUNNING:
                 self._queue_ready(run, ends[run.key.run])
+        return tuple(aside)
+
+    def _readable(self, stored: Recovered) -> Recovered:
+        """What is left without the runs of versions that cannot be read; those are remembered."""
+        if not stored.unreadable:
+            return stored
+        book = self._book
+        unreadable = {(version.key, version.digest) for version in stored.unreadable}
+        aside = {row.run for row in stored.runs if (row.key, row.digest) in unreadable}
+        book.runs_aside |= {row.run_id for row in stored.runs if row.run in aside}
+        book.attempts_aside |= {row.attempt_id for row in stored.live if row.run in aside}
+        book.attempts_aside |= {row.attempt_id for row in stored.ended if row.run in aside}
+        return stored._replace(
+            runs=tuple(row for row in stored.runs if row.run not in aside),
+            live=tuple(row for row in stored.live if row.run not in aside),
+            ended=tuple(row for row in stored.ended if row.run not in aside),
+            waits=tuple(row for row in stored.waits if row.run not in aside),
+        )
 
     def _heads(self, stored: Recovered, versions: Versions) -> None:
         for record in stored.dags:
@@ -96,13 +124,22 @@ class Recovery:
             head.version = versions.get((record.key, record.digest))
             self._book.dags[record.key] = head
 
-    def _schedule(self, record: ScheduleRecord) -> None:
+    def _schedule(
+        self, record: ScheduleRecord, unreadable: set[tuple[DagKey, bytes]]
+    ) -> list[SetAside]:
         head = self._book.dags[record.key]
-        # `@once` that has fired must have no instant again: hence a start before all instants.
-        timetable = parse_definition(record.definition, 0)
+        timetable, aside = None, []
+        if (head.key, head.digest) not in unreadable:
+            try:
+                # `@once` that has fired must have no instant again: a start before all instants.
+                timetable = parse_definition(record.definition, 0)
+            except ValueError as error:
+                source = f"schedule {record.key.dag}/{record.schedule}"
+                aside.append(SetAside(source, f"{record.definition!r}: {error}"))
         schedule = Schedule(record.schedule, record.definition, timetable, record.next_us)
         head.schedules[record.schedule] = schedule
         self._schedules.arm(head, schedule)
+        return aside
 
     def _run(self, row: RunRecord, version: DagVersion, own: dict[int, TaskState]) -> None:
         run = Run(
@@ -157,6 +194,10 @@ class Recovery:
         since = _latest_parent_end(run, ends)
         for task in run.tasks_in(TaskState.READY):
             self._book.queue.push(run, task, since.get(task, run.created_us))
+
+
+def _not_read(version: Unreadable) -> SetAside:
+    return SetAside(f"version {version.key.dag}@{version.digest.hex()[:12]}", version.reason)
 
 
 def _ends(stored: Recovered) -> dict[int, dict[int, int]]:

@@ -56,6 +56,10 @@ class Schedules:
             if wanted.get(name) != schedule.definition:
                 after[name] = _last_taken(schedule, now_us - 1)
                 self._drop(head, schedule)
+            elif schedule.timetable is None:
+                # What kept it from being read may have been the rest of the version.
+                schedule.timetable = parse_definition(schedule.definition, 0)
+                self.arm(head, schedule)
         for name, definition in wanted.items():
             if name not in head.schedules:
                 # `@once` is due at once: hence strictly after the moment before.
@@ -73,9 +77,9 @@ class Schedules:
         self._book.drop_schedule(head.key, schedule)
 
     def arm(self, head: DagHead, schedule: Schedule) -> None:
-        """Sets the timer of a schedule; a finished one has none."""
+        """Sets the timer of a schedule; a finished one, or one that is set aside, has none."""
         self._disarm(schedule)
-        if schedule.next_us is not None:
+        if schedule.next_us is not None and schedule.timetable is not None:
             deadline = to_monotonic(schedule.next_us, self._book.now)
             due = ScheduleDue(head.key, schedule.schedule)
             schedule.timer = self._book.wheel.insert(deadline, due)
@@ -137,7 +141,8 @@ class Schedules:
         last_us = now_us if until_us is None else min(now_us, until_us)
         due: list[int] = []
         while (
-            schedule.next_us is not None
+            schedule.timetable is not None
+            and schedule.next_us is not None
             and schedule.next_us <= last_us
             and len(due) < MAX_INSTANTS_A_STEP
         ):
@@ -182,8 +187,9 @@ def _last_taken(schedule: Schedule, after_us: int) -> int:
 
     There is one only when the wall clock went back: its instants must not become due twice.
     """
-    while True:
+    while schedule.timetable is not None:
         instant_us = next_instant(schedule.timetable, after_us)
         if instant_us is None or instant_us >= (schedule.next_us or LATEST_INSTANT_US):
-            return after_us
+            break
         after_us = instant_us
+    return after_us

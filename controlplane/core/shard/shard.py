@@ -47,6 +47,7 @@ from controlplane.core.shard.book import (
     ResultDue,
     RunDeadline,
     ScheduleDue,
+    SetAside,
     StartedDue,
 )
 from controlplane.core.shard.commands import Commands
@@ -113,10 +114,10 @@ class Shard:
             ResultDue: lambda timer: outcomes.finished(timer.event),
         }
 
-    def recover(self, stored: Recovered, now: Now) -> None:
-        """Takes over what the store holds; the shard must be new."""
+    def recover(self, stored: Recovered, now: Now) -> tuple[SetAside, ...]:
+        """Takes over what the store holds; the shard must be new. Returns what it cannot read."""
         self._book.begin(now)
-        self._recovery.restore(stored)
+        return self._recovery.restore(stored)
 
     def step(self, events: Sequence[Event], now: Now) -> Effects:
         """Takes everything that happened until `now` in, and returns what follows from it."""

@@ -35,9 +35,11 @@ from controlplane.core.events import (
     Started,
     Subject,
     TriggerRun,
+    Unreadable,
 )
 from controlplane.core.fleet.placement import Fleet
 from controlplane.core.graph.edges import TaskEdges, compile_edges
+from controlplane.core.shard.book import SetAside
 from controlplane.core.shard.shard import Shard
 from controlplane.core.states import AttemptState, RunState, TaskState
 from controlplane.core.time.deadlines import Now
@@ -187,12 +189,20 @@ class Steps:
         while (deadline := self.shard.next_deadline()) is not None and deadline <= self.now.mono_ms:
             self.step()
 
-    def recover(self) -> None:
-        """Another leader takes over: memory is lost, agents are yet to say what they hold."""
+    def recover(self, *unreadable: DagVersion) -> tuple[SetAside, ...]:
+        """Another leader takes over: memory is lost, agents are yet to say what they hold. Some
+        versions it cannot read.
+        """
         self.fleet.forget(self.number)
         self.shard = Shard(self.number, self.fleet, self.now)
-        self.shard.recover(self.store.recovered(), self.now)
+        stored = self.store.recovered()
+        stored = stored._replace(
+            versions=tuple(each for each in stored.versions if each not in unreadable),
+            unreadable=tuple(Unreadable(each.key, each.digest, "torn") for each in unreadable),
+        )
+        aside = self.shard.recover(stored, self.now)
         self.check()
+        return aside
 
     def put_back(self, backup: StoreModel) -> None:
         """The store is as it was once, which was found out, and another leader takes over."""
@@ -210,13 +220,15 @@ class Steps:
             if row.state.final:
                 assert self.store.sealed[number] == bytes(derived)
                 assert row.run_id not in book.runs
+            if row.state.final or row.run_id in book.runs_aside:
                 continue
             run = book.runs[row.run_id]
             assert run.state is row.state
             seen = [_as_stored(run, task, stored) for task, stored in enumerate(derived)]
             assert [TaskState(s) for s in seen] == [TaskState(s) for s in derived]
             assert sorted(run.live) == sorted(t for r, t in self.store.live if r == number)
-        assert len(book.attempts) == len(self.store.live)
+        live = {row.attempt_id for row in self.store.live.values()}
+        assert set(book.attempts) == live - book.attempts_aside
 
 
 class Views(Steps):

@@ -117,6 +117,32 @@ async def test_commands_are_applied_and_work_is_given_to_an_agent_that_gave_its_
 
 
 @virtual
+async def test_a_stored_definition_that_cannot_be_read_stops_nothing_else():
+    cluster = Cluster()
+    leadership = Leadership(0, WON, cluster.around)
+    numbers = [cluster.apply(), cluster.trigger(RUN_IDS[0])]
+    async with led(cluster, leadership):
+        await cluster.leads(1)
+        await cluster.applied(*numbers)
+    (digest,) = cluster.database.specs
+    whole, cluster.database.specs[digest] = cluster.database.specs[digest], b"\xff"
+    async with led(cluster, Leadership(0, WON, cluster.around)):
+        await cluster.leads(2)
+        refused, good = cancel(cluster, RUN_IDS[0], "no"), cluster.apply(tasks=2)
+        await cluster.applied(refused, good)
+        assert cluster.outcome(refused) is CommandOutcome.REFUSED
+        assert cluster.outcome(good) is CommandOutcome.APPLIED
+        [aside] = cluster.database.tables["quarantine"].values()
+        assert aside["source"] == f"version line@{digest.hex()[:12]}"
+    cluster.database.specs[digest] = whole
+    async with led(cluster, Leadership(0, WON, cluster.around)):
+        await cluster.leads(3)
+        stopped = cancel(cluster, RUN_IDS[0], "now")
+        await cluster.applied(stopped)
+        assert cluster.outcome(stopped) is CommandOutcome.APPLIED
+
+
+@virtual
 async def test_an_unknown_commit_is_settled_and_applied_once():
     cluster = Cluster()
     numbers = [cluster.apply(), cluster.trigger(RUN_IDS[0])]

@@ -1,9 +1,6 @@
 import asyncio
 import threading
 
-import pytest
-
-from controlplane.codec.errors import CodecError
 from controlplane.core.types import DagKey
 from controlplane.leader import recovery
 from controlplane.leader.recovery import compiled, compiled_rows
@@ -53,6 +50,10 @@ async def test_a_large_definition_is_compiled_beside_the_event_loop(monkeypatch)
     assert (await asking).key.dag == "one"
 
 
-async def test_a_definition_that_does_not_compile_is_our_bug():
-    with pytest.raises(CodecError):
-        await compiled_rows(rows(VersionRow("default", "one", b"d" * 32, b"\xff")))
+async def test_a_definition_that_cannot_be_read_is_told_and_the_others_are_compiled():
+    torn = VersionRow("default", "one", b"d" * 32, b"\xff")
+    found = await compiled_rows(rows(torn, version("two")))
+    assert [each.key.dag for each in found.versions] == ["two"]
+    (unreadable,) = found.unreadable
+    assert unreadable[:2] == (DagKey("default", "one"), b"d" * 32)
+    assert unreadable.reason

@@ -419,6 +419,18 @@ def test_one_that_must_not_be_done_twice_is_unknown():
     assert bench.tasks() == {"a": "AWAITING_APPROVAL"}
 
 
+def test_in_a_run_that_is_being_stopped_it_is_over_as_well():
+    """Its agent may have forgotten it for good, and would not answer to a cancellation."""
+    bench = running({"a": ""})
+    backup = deepcopy(bench.store)
+    bench.finish("a")
+    bench.put_back(backup)
+    bench.cancel()
+    bench.inventory()
+    assert bench.cancelled == []
+    assert bench.state() is RunState.CANCELLED
+
+
 def test_an_attempt_of_afterwards_is_sent_again():
     bench, _ = forgotten()
     bench.held.clear()
