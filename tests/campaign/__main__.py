@@ -4,7 +4,7 @@
 
 Decides where evidence is kept: in a new folder for temporary files, which is removed if nothing was
 found, or in FOLDER, which must not exist and stays. Exit status: 0 if no promise was broken and at
-least one round counts, 1 otherwise.
+least one round counts, 1 otherwise, also after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -85,7 +85,13 @@ def main() -> int:
         judged[:] = [findings]
         return findings.violations
 
-    outcome = campaign.run(evidence, plan, judge, Telling(evidence))
+    try:
+        outcome = campaign.run(evidence, plan, judge, Telling(evidence))
+    except BaseException as error:
+        print(f"broken off; what there is of evidence is in {evidence.folder}", flush=True)
+        if isinstance(error, KeyboardInterrupt):
+            return 1
+        raise
     print("\n".join(summary(outcome, judged[0], evidence.folder)))
     good = not outcome.violations and outcome.rounds > len(outcome.void)
     if good and options.out is None:
