@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 import asyncpg
 import pytest
@@ -64,6 +65,31 @@ async def test_between_two_pages_no_transaction_is_open(dsn, day, admin):
                 assert session["xact_start"] is None
                 pages += 1
     assert pages > len(day.store.runs) / 2
+
+
+PAGES = {
+    "verify_run_keys": "-1, -1, 0, -1, 100",
+    "verify_live_run_keys": "-1, -1, 1, 100",
+    "verify_live_page": "-1, -1, -1, -1, 100",
+    "verify_wait_page": "-1, -1, -1, -1, -1, 100",
+    "verify_instant_page": "'', '', '', -1, -1, 100",
+    "verify_command_page": "-1, -1, 100",
+    "verify_request_page": "'', '', 100",
+    "verify_version_page": "'', '', '', 1",
+}
+
+
+@pytest.mark.parametrize("analysed", [False, True], ids=["no statistics", "statistics"])
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_neither_scans_nor_sorts_what_comes_after_it(dsn, day, admin, name, analysed):
+    if analysed:
+        await admin.execute("ANALYZE")
+    async with EvidenceStore.opened(dsn) as store:
+        connection = store._connection
+        await connection.execute(f"PREPARE page AS {query(name)}")
+        plan = await connection.fetch(f"EXPLAIN EXECUTE page ({PAGES[name]})")
+    nodes = [line for (line,) in plan if "quarantine" not in line]
+    assert not [line for line in nodes if re.search(r"Seq Scan|Bitmap|\bSort  \(", line)]
 
 
 async def test_the_session_cannot_write(dsn, day):
