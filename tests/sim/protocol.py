@@ -2,10 +2,10 @@
 
 An agent answers a leader with its inventory, and has on disk before that in which epoch (else a
 lower one is obeyed after a crash). A shard assigns to an agent only in a session, and in an epoch,
-in which it was sent the inventory, and the agent accepts nothing of an epoch below one that it has
-answered. Nothing is stopped that is live in a run that goes on. Lost frames break their streams, so
-what was sent on a stream has arrived when what was sent later arrives. Does not know what becomes
-of a frame.
+in which it was sent the inventory; and the agent answers and accepts nothing of an epoch below one
+that it has answered. Nothing is stopped that is live in a run that goes on. Lost frames break their
+streams, so what was sent on a stream has arrived when what was sent later arrives. Does not know
+what becomes of a frame.
 """
 
 from __future__ import annotations
@@ -66,7 +66,10 @@ class Protocol:
             shard, epoch = inventory.shard, inventory.epoch
             self._told.setdefault(link, set()).add((shard, epoch))
             place = (link.agent, agent.incarnation, shard)
-            self._highest[place] = max(epoch, self._highest.get(place, 0))
+            highest = self._highest.get(place, 0)
+            evidence = f"{link.agent} answers epoch {epoch} of shard {shard} after {highest}"
+            hold(epoch >= highest, "I2", evidence)
+            self._highest[place] = epoch
             kept = agent.durable_epoch(shard)
             evidence = f"{link.agent} answers epoch {epoch} of shard {shard}, on disk is {kept}"
             hold(kept >= epoch, "I2", evidence)
