@@ -106,11 +106,11 @@ class Totals:
 
 
 def _commit() -> str:
-    """Of the working tree; empty where there is none."""
-    asked = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return asked.stdout.strip()
+    """What was run, if it is a commit and nothing besides; else empty."""
+    words = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    asked = subprocess.run(words, capture_output=True, text=True, check=False)
+    found = asked.stdout.strip()
+    return "" if found.endswith("-dirty") else found
 
 
 def run_seed(job: Job) -> Outcome:
