@@ -147,10 +147,13 @@ async def test_a_start_and_an_end_in_one_batch(harness, leader):
     assert [row.started_us for row in (await harness.store.recover(0)).live] == [None]
 
 
-async def test_the_end_of_an_attempt_that_is_not_live_is_our_bug(harness, leader):
+@pytest.mark.parametrize("next_tasks", [(), (0,), (1,)], ids=["alone", "again", "next"])
+async def test_the_end_of_an_attempt_that_is_not_live_is_our_bug(harness, leader, next_tasks):
+    """Another one of its task instance is."""
     await leader(first_hop())
+    live = [live_row(1, task, 2) for task in next_tasks]
     with pytest.raises(RowsLostError):
-        await leader(Writes(done=[done_row(1, 0, 7)], live=[live_row(1, 1, 2)]))
+        await leader(Writes(done=[done_row(1, 0, 7)], live=live))
     rows = await harness.store.recover(0)
     assert [row.attempt_id for row in rows.live] == [attempt_id(1)]
     assert rows.ended == ()
