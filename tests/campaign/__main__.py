@@ -23,7 +23,7 @@ from tests.campaign import campaign, checks, measures, report
 from tests.campaign.campaign import Outcome, Plan
 from tests.campaign.checks import Findings, Violation
 from tests.campaign.evidence import Evidence, read_lines
-from tests.campaign.faults import KINDS
+from tests.campaign.faults import FORBIDDEN, KINDS
 from tests.campaign.faults.clocks import ClockStep
 from tests.campaign.site import Size
 
@@ -41,7 +41,7 @@ def parsed() -> argparse.Namespace:
 
 def asked(options: argparse.Namespace) -> Plan:
     """What the command line asks for."""
-    kinds = [KINDS[name] for name in options.kinds.split(",") if name]
+    kinds = [(KINDS | FORBIDDEN)[name] for name in options.kinds.split(",") if name]
     if options.no_clocks:
         kinds = [kind for kind in kinds if kind is not ClockStep]
     seed = options.seed or random.SystemRandom().randrange(1, 1 << 31)

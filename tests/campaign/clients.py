@@ -33,7 +33,16 @@ from mainspring.client.settings import Asked, resolve
 from mainspring.v1 import run_pb2
 
 from tests.campaign.evidence import Evidence, Lines, boot_ns
-from tests.campaign.shapes import COPIES, SCHEDULED, WEIGHTS, Shapes, dag_id
+from tests.campaign.shapes import (
+    ALL_SHAPES,
+    COPIES,
+    ENDURING,
+    ENDURING_RUNS,
+    SCHEDULED,
+    WEIGHTS,
+    Shapes,
+    dag_id,
+)
 
 THREADS = 24
 DEADLINE_S = 4.0
@@ -188,7 +197,7 @@ class Clients:
 
     def prepare(self) -> None:
         """Every DAG is there when this returns."""
-        for shape in (*WEIGHTS, SCHEDULED):
+        for shape in ALL_SHAPES:
             for copy in range(COPIES):
                 while not self.apply(shape, copy, 0):
                     self._over.wait(0.2)
@@ -209,6 +218,9 @@ class Clients:
     def load(self, over: threading.Event) -> None:
         """Triggers and applies until it is over."""
         shapes, weights = list(WEIGHTS), list(WEIGHTS.values())
+        for number in range(ENDURING_RUNS):
+            plan = random.Random(self._dice.random())
+            self.run(self.trigger, ENDURING, number % COPIES, plan)
         next_run_s = next_apply_s = time.monotonic()
         while not over.is_set():
             now_s = time.monotonic()

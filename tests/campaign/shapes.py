@@ -18,7 +18,7 @@ from mainspring.v1 import dag_pb2
 PROGRAM = Path(__file__).with_name("attempt.pl")
 # Of every shape there are so many DAGs, so that each shard leads some.
 COPIES = 4
-LONGEST_PATH_S = 14.0
+LONGEST_PATH_S = 20.0
 DISCONNECT_LIMIT_S = 5.0
 TICK_S = 5
 # How many runs of a hundred have a shape.
@@ -32,6 +32,12 @@ WEIGHTS = {
     "precious": 9,
 }
 SCHEDULED = "tick"
+# Runs of it begin with the load. They outlast attempt lease, grace and drift together, so that a
+# process that ought to be dead is still there to be seen; at the end of the load they would only
+# be waited for.
+ENDURING = "enduring"
+ENDURING_RUNS = 6
+ALL_SHAPES = (*WEIGHTS, ENDURING, SCHEDULED)
 
 
 class Shapes:
@@ -42,7 +48,7 @@ class Shapes:
 
     def specs(self, revision: int = 0) -> Iterator[dag_pb2.DagSpec]:
         """All DAGs; another revision is another version of each of them."""
-        for shape in (*WEIGHTS, SCHEDULED):
+        for shape in ALL_SHAPES:
             for copy in range(COPIES):
                 yield self.spec(shape, copy, revision)
 
@@ -127,6 +133,12 @@ class Shapes:
         tasks = [self._task(name, work_ms=works[name], **more) for name, more in away.items()]
         stubborn = self._task("stubborn", work_ms=3_000, manners=("stubborn",))
         return {"tasks": [*tasks, stubborn, self._task("last", *away, "stubborn")]}
+
+    def _enduring(self) -> dict[str, Any]:
+        limit = f"{DISCONNECT_LIMIT_S:g}s"
+        continued = {"on_disconnect": "continue", "disconnect_limit": limit}
+        names = {"fenced": {}, "once": {"idempotent": False}, "continued": continued}
+        return {"tasks": [self._task(name, work_ms=18_000, **more) for name, more in names.items()]}
 
     def _precious(self) -> dict[str, Any]:
         """Nobody may run them again but a person."""

@@ -8,10 +8,12 @@ else was broken meanwhile: faults that touch the same part are never in force to
 from tests.campaign.faults.clocks import CLOCKS
 from tests.campaign.faults.fault import Fault
 from tests.campaign.faults.links import LINKS
-from tests.campaign.faults.processes import PROCESSES
+from tests.campaign.faults.processes import PROCESSES, SupervisorStandstill
 from tests.campaign.faults.servers import SERVERS
 
 ALL: tuple[type[Fault], ...] = (*PROCESSES, *SERVERS, *LINKS, *CLOCKS)
 KINDS: dict[str, type[Fault]] = {fault.kind: fault for fault in ALL}
+# They break what the promises take for granted: a campaign with one must find something.
+FORBIDDEN: dict[str, type[Fault]] = {SupervisorStandstill.kind: SupervisorStandstill}
 
-__all__ = ["ALL", "KINDS", "Fault"]
+__all__ = ["ALL", "FORBIDDEN", "KINDS", "Fault"]

@@ -160,6 +160,32 @@ class AgentPause(Fault):
         site.agents[self.target].resume()
 
 
+class SupervisorStandstill(Fault):
+    """Agent and supervisor stand still, and the processes they should end do not.
+
+    It breaks what is taken for granted (a supervisor gets processor time within the grace), so it
+    is no part of a campaign by itself: asked for, it must be found as a violation of I3.
+    """
+
+    kind = "supervisor-standstill"
+
+    @classmethod
+    def draw(cls, site: Site, dice: random.Random) -> Self:
+        return cls(any_agent(site, dice), 3 * LEASE_S)
+
+    def begin(self, site: Site) -> None:
+        site.agents[self.target].pause()
+        supervisor = site.supervisor_of(self.target)
+        assert supervisor is not None, "an agent has a supervisor"
+        supervisor.suspend()
+
+    def heal(self, site: Site) -> None:
+        supervisor = site.supervisor_of(self.target)
+        assert supervisor is not None, "it stood still"
+        supervisor.resume()
+        site.agents[self.target].resume()
+
+
 def kill_supervisor(site: Site, agent: str) -> bool:
     """Whether there was one."""
     supervisor = site.supervisor_of(agent)

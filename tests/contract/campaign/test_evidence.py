@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.campaign.evidence import Evidence, Ledger, Lines, boot_ns, read_lines
-from tests.campaign.shapes import COPIES, PROGRAM, SCHEDULED, WEIGHTS, Shapes
+from tests.campaign.shapes import ALL_SHAPES, COPIES, PROGRAM, SCHEDULED, Shapes
 
 
 @pytest.fixture
@@ -97,6 +97,6 @@ def test_every_shape_is_a_valid_definition_and_revisions_differ(evidence):
     shapes = Shapes(evidence.ledger)
     first = {spec.dag: spec for spec in shapes.specs()}
     second = {spec.dag: spec for spec in shapes.specs(revision=1)}
-    assert len(first) == COPIES * (len(WEIGHTS) + 1)
+    assert len(first) == COPIES * len(ALL_SHAPES)
     assert all(first[dag] != second[dag] for dag in first)
     assert first[f"{SCHEDULED}-0"].schedules
