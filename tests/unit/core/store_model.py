@@ -194,7 +194,12 @@ class StoreModel:
             dags=tuple(_dag_record(row) for row in self.dags.values()),
             schedules=tuple(_schedule_record(row) for row in self.schedules.values()),
             runs=tuple(self._run_record(row) for row in open_runs.values()),
-            live=tuple(self._live_record(row) for row in self.live.values()),
+            live=tuple(
+                LiveRecord(
+                    *row[1:], self.started.get((row.run, row.task)), self.epochs[row.attempt_id]
+                )
+                for row in self.live.values()
+            ),
             ended=tuple(self._end_records(open_runs)),
             waits=tuple(
                 WaitRecord(*row[1:]) for row in self.waits.values() if row.run in open_runs
@@ -218,10 +223,6 @@ class StoreModel:
             row.created_us,
             row.started_us,
         )
-
-    def _live_record(self, row: LiveRow) -> LiveRecord:
-        started_us = self.started.get((row.run, row.task))
-        return LiveRecord(*row[1:], started_us, self.epochs[row.attempt_id])
 
     def _end_records(self, open_runs: Iterable[int]) -> list[EndRecord]:
         last = {(row.run, row.task): row for row in self.history if row.run in open_runs}
