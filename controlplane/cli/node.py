@@ -29,6 +29,9 @@ from controlplane.api.node_servicer import NodeServicer
 from controlplane.api.peers import Peers
 from controlplane.api.run_servicer import RunServicer
 from controlplane.api.server import Built, Extra, Servicers, build_server
+from controlplane.coordination.client import EtcdClient
+from controlplane.coordination.errors import AccessDenied, CertificateRefused, EtcdError
+from controlplane.coordination.keys import Keyspace
 from controlplane.coordination.membership import NodeInfo
 from controlplane.coordination.settings import CoordinationSettings
 from controlplane.core.types import day_of
@@ -100,6 +103,9 @@ def main(arguments: Sequence[str]) -> int:
     except StoreError as error:
         say(f"error: {error}")
         return ExitCode.UNREACHABLE
+    except EtcdError as error:
+        say(f"error: {error.message}")
+        return ExitCode.NOT_ALLOWED
 
 
 def times_of(settings: NodeSettings) -> tuple[CoordinationSettings, LeaderTimes]:
@@ -171,11 +177,23 @@ async def _run(
     store = await Store.open(settings.dsn)
     try:
         shards = await store.count_shards()
+        await _ask_etcd(coordination, settings.node)
         node = NodeProcess(settings, coordination, times, store, shards)
         await node.serve(listener, stop)
     finally:
         await store.close()
     return ExitCode.OK
+
+
+async def _ask_etcd(coordination: CoordinationSettings, node: str) -> None:
+    """Raises EtcdError when etcd refuses this node; one that is away may come later."""
+    async with EtcdClient.from_settings(coordination) as client:
+        try:
+            await client.get(Keyspace(coordination.cluster).node(node))
+        except (AccessDenied, CertificateRefused):
+            raise
+        except EtcdError as error:
+            _log.warning("etcd_does_not_answer", error=str(error))
 
 
 class NodeProcess:

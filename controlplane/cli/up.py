@@ -35,7 +35,8 @@ MOST_NODES = 64
 MOST_SHARDS = 1_024
 MOST_AGENTS = 1_000
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ENDPOINT = re.compile(r"\[?[A-Za-z0-9_.:-]+\]?:[0-9]{1,5}")
+_ENDPOINT = re.compile(r"(?:https?://)?\[?[A-Za-z0-9_.:-]+\]?:[0-9]{1,5}")
+_ETCD_FILES = ("etcd_ca", "etcd_cert", "etcd_key", "etcd_password_file")
 _DSN = re.compile(r"postgres(?:ql)?://")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -120,11 +121,31 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> ClusterSettin
         agents=options.agents,
         dsn=options.dsn or _dsn_of(environ, parser),
         etcd=options.etcd,
+        etcd_access=_etcd_access(options, parser),
         port=options.port,
         capacity=options.capacity,
         task_env=tuple(options.task_env),
         leases=leases,
     )
+
+
+def _etcd_access(options: argparse.Namespace, parser: argparse.ArgumentParser) -> tuple[str, ...]:
+    """Flags that nodes are given as they are; files by paths that do not depend on a folder."""
+    found = {
+        name: str(getattr(options, name).absolute() if getattr(options, name) else "")
+        for name in _ETCD_FILES
+    }
+    found["etcd_user"] = options.etcd_user or ""
+    given = {name.replace("_", "-"): text for name, text in found.items()}
+    if not any(given.values()):
+        return ()
+    from controlplane.settings.etcd import etcd_problems
+
+    if options.etcd is None:
+        parser.error("--etcd is missing: who may use the embedded etcd is settled by `up`")
+    for flag, reason in etcd_problems({"etcd": options.etcd, **given}):
+        parser.error(f"{flag} {reason}")
+    return tuple(word for name, text in given.items() if text for word in (f"--{name}", text))
 
 
 def _dsn_of(environ: Mapping[str, str], parser: argparse.ArgumentParser) -> str | None:
@@ -163,7 +184,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--agents", type=_number(0, MOST_AGENTS), default=1, help="agents on this machine")
     add("--data", type=Path, required=True, help="folder for all that the cluster keeps")
     add("--dsn", type=dsn, help="PostgreSQL to use (or MAINSPRING_DSN, which `ps` does not show)")
-    add("--etcd", type=endpoints, help="etcd to use, HOST:PORT[,HOST:PORT…]")
+    add("--etcd", type=endpoints, help="etcd to use, [https://]HOST:PORT[,…]")
+    add("--etcd-ca", type=Path, metavar="FILE", help="authority of etcd's certificates")
+    add("--etcd-cert", type=Path, metavar="FILE", help="certificate that nodes show to etcd")
+    add("--etcd-key", type=Path, metavar="FILE", help="its key")
+    add("--etcd-user", metavar="NAME", help="user of etcd")
+    add("--etcd-password-file", type=Path, metavar="FILE", help="file with that user's password")
     add("--port", type=_number(1, 65_535), default=DEFAULT_PORT, help="port of the first node")
     add("--capacity", type=capacity, help="CPU[,MEMORY] of each agent, such as 4,8GiB")
     add("--heartbeat", type=duration_ms, help="how often agents are heard, such as 1s")
@@ -234,7 +260,7 @@ def dsn(text: str) -> str:
 
 
 def endpoints(text: str) -> str:
-    """HOST:PORT, several separated by commas."""
+    """[https://]HOST:PORT, several separated by commas."""
     if not all(_ENDPOINT.fullmatch(each) for each in text.split(",")):
         raise argparse.ArgumentTypeError(f"{text[:80]!r} is not HOST:PORT[,HOST:PORT…]")
     return text

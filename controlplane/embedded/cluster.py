@@ -141,9 +141,12 @@ class EmbeddedCluster:
         for outcome in await asyncio.gather(*starts, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
-        endpoints = (self._settings.etcd or "").split(",")
-        if self._etcd is None and not any([await listens(each) for each in endpoints]):
-            raise BackendError(f"nobody listens on {', '.join(endpoints)} (--etcd)")
+        if self._etcd is None and self._settings.etcd is not None:
+            from controlplane.settings.etcd import parse_endpoint
+
+            found = [parse_endpoint(each).address for each in self._settings.etcd.split(",")]
+            if not any([await listens(each) for each in found]):
+                raise BackendError(f"nobody listens on {', '.join(found)} (--etcd)")
 
     async def _prepare_store(self) -> Preparation:
         """A token of its own for each data folder, so that two may share one PostgreSQL."""
@@ -163,7 +166,7 @@ class EmbeddedCluster:
         dsn_file = folder.run / "dsn"
         write_private(dsn_file, f"{self._dsn()}\n")
         etcd = self._etcd.endpoint if self._etcd is not None else self._settings.etcd or ""
-        backends = Backends(dsn_file, etcd)
+        backends = Backends(dsn_file, etcd, self._settings.etcd_access)
         for number, address in enumerate(self.addresses, 1):
             leases = self._settings.leases
             command = plan.node_command(folder, number, address, backends, env, leases)

@@ -88,7 +88,8 @@ class LeaseFlags:
 class ClusterSettings:
     """What `up` was asked for. `shards` None: those that the store has, or the default.
 
-    `task_env` holds NAME or NAME=VALUE; a value of None in `dsn` and `etcd` means the embedded one.
+    `task_env` holds NAME or NAME=VALUE; `etcd_access`: more flags of a node for etcd. None in `dsn`
+    and `etcd` means the embedded one.
     """
 
     data: Path
@@ -97,6 +98,7 @@ class ClusterSettings:
     agents: int = 1
     dsn: str | None = None
     etcd: str | None = None
+    etcd_access: tuple[str, ...] = ()
     port: int = DEFAULT_PORT
     capacity: Capacity | None = None
     task_env: tuple[str, ...] = ()
@@ -105,10 +107,13 @@ class ClusterSettings:
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """Where the servers are that nodes use: a file with the DSN, and the endpoints of etcd."""
+    """Where the servers are that nodes use: a file with the DSN, and the endpoints of etcd, with
+    more flags of a node for etcd.
+    """
 
     dsn_file: Path
     etcd: str
+    etcd_access: tuple[str, ...] = ()
 
 
 def node_addresses(settings: ClusterSettings) -> tuple[str, ...]:
@@ -163,7 +168,7 @@ def node_command(
         *("--cluster", CLUSTER),
         *("--listen", address),
         *("--dsn-file", str(backends.dsn_file)),
-        *("--etcd", backends.etcd),
+        *("--etcd", backends.etcd, *backends.etcd_access),
         *("--token-file", str(folder.admin_token_file)),
         *("--objects", objects_url(folder)),
         *leases.arguments(),

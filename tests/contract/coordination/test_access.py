@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from controlplane.cli.node import _ask_etcd
 from controlplane.coordination.client import EtcdClient
 from controlplane.coordination.errors import AccessDenied, CertificateRefused
 from controlplane.coordination.keepalive import LeaseCalls
@@ -15,7 +16,7 @@ from controlplane.settings.etcd import EtcdAccess
 from tests.contract.coordination.harness import PATIENCE_S, Node, running, short_settings
 from tests.contract.coordination.secured import ROOT, USER, SecuredEtcd, pem
 from tests.servers.certificates import Authority
-from tests.servers.etcd import EtcdServer
+from tests.servers.etcd import EtcdServer, free_port
 
 NEVER_MS = 3_600_000
 SHARDS = range(4)
@@ -170,6 +171,18 @@ async def test_a_wrong_password_is_told(signed, cluster):
     async with client_of(signed, access) as client:
         with pytest.raises(AccessDenied, match=r"'mainspring' .*--etcd-password-file"):
             await client.get(key(cluster))
+
+
+async def test_a_node_that_is_refused_says_so_at_its_start(signed, cluster):
+    endpoint = signed.server.endpoint
+    await _ask_etcd(short_settings(cluster, endpoint, access=signed.access()), "a")
+    refused = short_settings(cluster, endpoint, access=signed.access(password="not this one"))
+    with pytest.raises(AccessDenied, match="--etcd-password-file"):
+        await _ask_etcd(refused, "a")
+
+
+async def test_a_node_starts_although_etcd_is_away(cluster):
+    await _ask_etcd(short_settings(cluster, f"127.0.0.1:{free_port()}"), "a")
 
 
 async def test_the_lease_says_what_is_refused(signed, cluster):

@@ -41,6 +41,12 @@ def test_flags_are_passed_on(cli: Cli, executed: list[list[str]], tmp_path: Path
     ]
 
 
+def test_files_for_etcd_are_passed_on(cli: Cli, executed: list[list[str]], tmp_path: Path) -> None:
+    flags = ["--etcd", "https://h:1", "--etcd-ca", "ca.pem", "--etcd-user", "u"]
+    assert cli("up", "--data", str(tmp_path), *flags).code == 0
+    assert executed[0][6:] == ["--etcd=https://h:1", "--etcd-ca=ca.pem", "--etcd-user=u"]
+
+
 def test_the_data_folder_is_the_one_that_clients_look_in(
     cli: Cli, executed: list[list[str]], bare_environment: Path
 ) -> None:

@@ -40,6 +40,17 @@ def test_every_flag_arrives():
     )
 
 
+def test_nodes_are_told_how_etcd_is_reached(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "password").write_text("hush\n")
+    found = parse("--etcd=https://h:1", "--etcd-user=u", "--etcd-password-file=password")
+    assert found.etcd == "https://h:1"
+    assert found.etcd_access == (
+        *("--etcd-password-file", str(tmp_path / "password")),
+        *("--etcd-user", "u"),
+    )
+
+
 def test_the_dsn_may_come_from_the_environment():
     assert parse(MAINSPRING_DSN="postgresql://u@h/d").dsn == "postgresql://u@h/d"
     assert parse("--dsn=postgres://a@b/c", MAINSPRING_DSN="postgresql://u@h/d").dsn == (
@@ -69,6 +80,11 @@ def test_the_dsn_may_come_from_the_environment():
         ["--task-env="],
         ["--etcd=nowhere"],
         ["--etcd=a:1,,b:2"],
+        ["--etcd=ftp://a:1"],
+        ["--etcd=a:1", "--etcd-user=u"],
+        ["--etcd=a:1", "--etcd-ca=ca.pem"],
+        ["--etcd=https://a:1", "--etcd-ca=/nowhere/ca.pem"],
+        ["--etcd-user=u", "--etcd-password-file=p"],
         ["--dsn=mysql://u:secret@h/d"],
         ["--heartbeat=soon"],
         ["--heartbeat=99ms"],

@@ -86,6 +86,14 @@ def test_a_node_is_told_files_and_places_but_no_secret(folder):
     assert command.log_file == folder.logs / "node-2.log"
 
 
+def test_a_node_is_told_how_etcd_is_reached(folder):
+    access = ("--etcd-ca", "/ca.pem", "--etcd-user", "u")
+    backends = Backends(folder.run / "dsn", "https://h:1", access)
+    argv = plan.node_command(folder, 1, "127.0.0.1:7070", backends, {}).argv
+    assert after(argv, "--etcd") == "https://h:1"
+    assert (after(argv, "--etcd-ca"), after(argv, "--etcd-user")) == ("/ca.pem", "u")
+
+
 def test_an_agent_gets_task_variables_through_its_environment(folder):
     settings = ClusterSettings(
         folder.path, task_env=("GIVEN=a secret=value", "PASSED", "ABSENT", "EMPTY=")

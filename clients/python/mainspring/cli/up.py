@@ -41,6 +41,11 @@ _Agents = Annotated[
 _Data = Annotated[Path | None, Parameter(help=_FOLDER_HELP)]
 _Dsn = Annotated[str | None, Parameter(help="PostgreSQL to use instead of the embedded one.")]
 _Etcd = Annotated[str | None, Parameter(help="etcd endpoints to use instead of the embedded one.")]
+_EtcdCa = Annotated[Path | None, Parameter(help="Authority of etcd's certificates, PEM.")]
+_EtcdCert = Annotated[Path | None, Parameter(help="Certificate that nodes show to etcd, PEM.")]
+_EtcdKey = Annotated[Path | None, Parameter(help="Its key, PEM, without a password.")]
+_EtcdUser = Annotated[str | None, Parameter(help="User of etcd.")]
+_EtcdPassword = Annotated[Path | None, Parameter(help="File with the password of that user.")]
 _Port = Annotated[
     int | None,
     Parameter(validator=Number(gte=1, lte=65_535), help="Port of the first node; default: 7070."),
@@ -70,6 +75,11 @@ def up(
     data: _Data = None,
     dsn: _Dsn = None,
     etcd: _Etcd = None,
+    etcd_ca: _EtcdCa = None,
+    etcd_cert: _EtcdCert = None,
+    etcd_key: _EtcdKey = None,
+    etcd_user: _EtcdUser = None,
+    etcd_password_file: _EtcdPassword = None,
     port: _Port = None,
     capacity: _Capacity = None,
     heartbeat: _Heartbeat = None,
@@ -84,6 +94,11 @@ def up(
         "--data": data_folder(data, os.environ),
         "--dsn": dsn,
         "--etcd": etcd,
+        "--etcd-ca": etcd_ca,
+        "--etcd-cert": etcd_cert,
+        "--etcd-key": etcd_key,
+        "--etcd-user": etcd_user,
+        "--etcd-password-file": etcd_password_file,
         "--port": port,
         "--capacity": capacity,
         "--heartbeat": heartbeat,
