@@ -155,16 +155,19 @@ class Rows:
 
     # A store that goes back
 
-    def backup(self) -> tuple[set[bytes], dict[int, RunView], Counter[Key]]:
+    def backup(self) -> tuple[dict[int, RunView], Counter[Key]]:
         """What the rows say now."""
         views = {run: view.copied() for run, view in self.views.items()}
-        return set(self.committed), views, Counter(self._active)
+        return views, Counter(self._active)
 
-    def put_back(self, backup: tuple[set[bytes], dict[int, RunView], Counter[Key]]) -> None:
+    def put_back(self, backup: tuple[dict[int, RunView], Counter[Key]]) -> None:
         """The rows are as they were. Runs that are forgotten stay known to those who run them."""
-        committed, views, active = backup
-        self.forgotten |= self.committed - committed
+        views, active = backup
+        kept = [row for name in ("attempt_live", "attempt") for row in self._tables[name].values()]
+        self.forgotten = self.committed - {row["attempt_id"] for row in kept}
         self.views |= {run: view.copied() for run, view in views.items()}
+        runs = self._tables["run"].items()
+        self._keys |= {uuid_text(row["run_id"]): key for key, row in runs}
         self._active = Counter(active)
 
     # Reading

@@ -15,13 +15,14 @@ from controlplane.core.shard.shard import Shard
 from controlplane.core.states import AttemptState, RunState
 from controlplane.leader.sessions.memories import Memories
 from controlplane.store.ports import EPOCH_LEAP
-from tests.sim import memory_store
+from tests.sim import memory_store, swarm
 from tests.sim.cluster import Backup
 from tests.sim.memory_store import MemoryDatabase
 from tests.sim.nodes import TIMES
 from tests.sim.processes import Plan
 from tests.sim.stories import DAG, Story, tell
 from tests.sim.virtual import pass_time
+from tests.sim.world import Options, simulate
 
 SUCCEEDED, THE_LOST = AttemptState.SUCCEEDED, AttemptState.LOST
 LEASES = TIMES.leases
@@ -244,3 +245,12 @@ def test_its_absence_is_seen(rule: Rule, monkeypatch: Patch):
         except AssertionError as error:
             found.append(f"assert {error}")
     assert any(rule.seen_by in text for text in found), found
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_random_restores_double_nothing(seed: int, monkeypatch: Patch):
+    """Backups of lost histories are put back as well, one after the other."""
+    monkeypatch.setitem(swarm.FAULTS, "restore", 1)
+    size = Options(nodes=2, shards=2, agents=4, dags=4, seconds=15.0, faults=("restore",))
+    report = simulate(seed, size)
+    assert report.faults["restore"]
