@@ -80,6 +80,10 @@ sim-many: setup ## Run many simulated clusters on all cores and add them up (N=3
 model: setup ## Search the protocol's model with many faults; take out each rule in turn
 	@$(PY) -m docs.model --large --all
 
+mutants: setup ## Show mutants to the checkers; none may survive (ONLY=name MUTANT_SEED=1 MUTANT_COUNT=24)
+	@$(PY) -m tests.mutants $(if $(ONLY),--only '$(ONLY)') \
+		$(if $(MUTANT_SEED),--seed $(MUTANT_SEED)) $(if $(MUTANT_COUNT),--count $(MUTANT_COUNT))
+
 campaign: setup ## Break a cluster of real processes under load (MINUTES=10 SEED=n OUT=folder)
 	@.ci/setup campaign
 	@$(PY) -m tests.campaign --minutes $(MINUTES) \
