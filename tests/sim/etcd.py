@@ -26,6 +26,8 @@ from tests.sim.virtual import VirtualLoop
 
 # Changes that are kept for watches; what is older has been compacted.
 HISTORY = 1_000
+# Below this, time does not move on for a float.
+LEAST_S = 1e-6
 Batch = tuple[Changed | Removed, ...]
 
 
@@ -160,7 +162,7 @@ class MemoryEtcd:
         if lease.timer is not None:
             lease.timer.cancel()
         left_s = lease.until_s - self._loop.time()
-        if left_s <= 0:
+        if left_s < LEAST_S:
             self.revoke(number)
         else:
             lease.timer = self._loop.call_outside(left_s, self._look_at, number)

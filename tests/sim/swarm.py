@@ -26,6 +26,16 @@ NODE_FAULTS: Mapping[str, int] = {
     "database-down": 3,
     "steal-keys": 3,
 }
+ETCD_FAULTS: Mapping[str, int] = {
+    "etcd-hangs": 2,
+    "etcd-restarts": 2,
+    "etcd-wiped": 2,
+    "etcd-restored": 2,
+    "etcd-lease-ends": 2,
+    "etcd-late": 2,
+    "etcd-lossy": 2,
+    "etcd-compacts": 1,
+}
 HOST_FAULTS: Mapping[str, int] = {
     "crash-agent": 10,
     "crash-supervisor": 5,
@@ -41,7 +51,7 @@ HOST_FAULTS: Mapping[str, int] = {
 }
 # Not at a moment, but at the next time that somebody does a certain thing.
 TRAPS: Mapping[str, int] = {"at-host": 12, "at-store": 12}
-FAULTS: Mapping[str, int] = {**NODE_FAULTS, **HOST_FAULTS, **TRAPS}
+FAULTS: Mapping[str, int] = {**NODE_FAULTS, **ETCD_FAULTS, **HOST_FAULTS, **TRAPS}
 MIXES = ("mixed", "mixed", "small", "wide", "deep", "timed")
 # Every seed of this kind draws the sizes of its world as well.
 SWARM_EVERY = 4

@@ -20,6 +20,7 @@ from agent.core.entries import Assign
 from controlplane.core.states import AttemptState
 from tests.sim.breakage import Breakage
 from tests.sim.cluster import LOST_S, Cluster
+from tests.sim.etcd_breakage import EtcdBreakage
 from tests.sim.history import History
 from tests.sim.host_breakage import HostBreakage
 from tests.sim.hosts import SimHost
@@ -93,9 +94,13 @@ class World(Cluster):
         self._wishes = stream(seed, "wishes")
         self.people.mix, self.people.poison = options.mix, options.poison
         breakage, host_breakage = Breakage(self), HostBreakage(self)
+        etcd_breakage = EtcdBreakage(self)
         self._traps = Traps(self, host_breakage)
-        self._kinds = {**breakage.kinds, **host_breakage.kinds}
-        self._healers = (breakage.heal, host_breakage.heal, self._traps.heal)
+        self._kinds = {**breakage.kinds, **etcd_breakage.kinds, **host_breakage.kinds}
+        self._healers = (
+            *(breakage.heal, etcd_breakage.heal),
+            *(host_breakage.heal, self._traps.heal),
+        )
         # Whether anything was broken so far; afterwards nothing is promised of lateness.
         self._hurt = bool(options.poison)
         self.invariants.rows.instants.healthy_since_us = self._healthy_since_us
