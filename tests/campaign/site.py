@@ -50,7 +50,8 @@ class Size:
     nodes: int = 3
     shards: int = 4
     agents: int = 6
-    capacity: str = "8,1TiB"
+    # Ten tasks at a time each: placement fills an agent before it takes the next one.
+    capacity: str = "1,1TiB"
     clocks: bool = True
 
 
