@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import ast
 import difflib
+import hashlib
 from collections.abc import Callable, Iterator
-from random import Random
 from typing import Any, NamedTuple
 
 _PAIRS: tuple[tuple[type[ast.AST], type[ast.AST]], ...] = (
@@ -45,9 +45,16 @@ def mistakes(path: str, source: str) -> Iterator[Mistake]:
 
 
 def chosen(files: dict[str, str], seed: int, count: int) -> list[Mistake]:
-    """So many of all that can be made, by the seed."""
-    every = [found for path, source in sorted(files.items()) for found in mistakes(path, source)]
-    return Random(seed).sample(every, min(count, len(every)))
+    """So many of all that can be made, by the seed. Each has its rank by its own text, so that a
+    change elsewhere in the tree chooses no others.
+    """
+    every = [found for path, source in files.items() for found in mistakes(path, source)]
+
+    def rank(found: Mistake) -> tuple[bytes, int]:
+        name = "/".join((str(seed), found.path, found.function, found.was, found.reads))
+        return hashlib.blake2b(name.encode(), digest_size=8).digest(), found.line
+
+    return sorted(every, key=rank)[:count]
 
 
 class _Finder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controlplane.core.effects import WaitKind
 from controlplane.core.fleet.placement import Fleet
-from controlplane.core.shard.book import Book, DagHead
+from controlplane.core.shard.book import CLOCK_STEP_MS, Book, DagHead
 from controlplane.core.states import RunState
 from controlplane.core.time.deadlines import Now
 from controlplane.core.types import DagKey, bucket_of
@@ -66,3 +66,11 @@ def test_a_final_run_is_forgotten():
     bench.finish("a")
     assert not book.runs
     assert not book.runs_by_number
+
+
+def test_a_clock_that_is_off_by_a_whole_step_is_not_set_yet():
+    book = Book(0, Fleet(), Now(NOON_US, 0))
+    assert not book.begin(Now(NOON_US + CLOCK_STEP_MS * 1_000, 0))
+    assert not book.begin(Now(NOON_US - CLOCK_STEP_MS * 1_000, 0))
+    assert book.begin(Now(NOON_US + (CLOCK_STEP_MS + 1) * 1_000, 0))
+    assert not book.begin(Now(NOON_US + (CLOCK_STEP_MS + 1) * 1_000, 0))
