@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 
 from mainspring.cli.exit_codes import ExitCode
 
-NAMES = ("up", "node", "verify")
+NAMES = ("up", "node", "verify", "recover")
 _USAGE = """\
-usage: python -P -m controlplane.cli {up,node,verify} …
+usage: python -P -m controlplane.cli {up,node,verify,recover} …
 
-  up      start a local cluster (users call `mainspring up`)
-  node    run one node of the control plane
-  verify  judge a database (users call `mainspring verify`)
+  up       start a local cluster (users call `mainspring up`)
+  node     run one node of the control plane
+  verify   judge a database (users call `mainspring verify`)
+  recover  say that a database went back (users call `mainspring admin recover`)
 
 example: python -P -m controlplane.cli up --nodes 2 --data ./cluster
 """
@@ -32,6 +33,10 @@ def entry_point(name: str) -> Callable[[Sequence[str]], int]:
         from controlplane.cli import verify
 
         return verify.main
+    if name == "recover":
+        from controlplane.cli import recover
+
+        return recover.main
     from controlplane.cli import node
 
     return node.main

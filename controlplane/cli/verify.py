@@ -106,7 +106,7 @@ def _violation(violation: Violation) -> Table:
     return table
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says what is wrong in the words of the other commands."""
 
     def error(self, message: str) -> NoReturn:
@@ -117,7 +117,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Asked:
     """What a command line asks for. Raises CommandError; wrong flags end the process with 2."""
-    parser = _Parser(
+    parser = Parser(
         prog="mainspring verify",
         description="Judge what a database says against what must always hold.",
         epilog="example: mainspring verify --since 24h",
@@ -132,14 +132,14 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Asked:
     if options.run is not None and options.since is not None:
         parser.error("--run and --since exclude each other")
     return Asked(
-        dsn=options.dsn or _dsn_of(options.dsn_file, environ),
+        dsn=options.dsn or dsn_of(options.dsn_file, environ),
         run=None if options.run is None else _run_of(options.run),
         since_us=None if options.since is None else _duration_us(options.since, parser),
         form=options.output,
     )
 
 
-def _dsn_of(file: Path | None, environ: Mapping[str, str]) -> str:
+def dsn_of(file: Path | None, environ: Mapping[str, str]) -> str:
     """From a file that is named, else from the environment."""
     how = "`mainspring up` starts a cluster here; --dsn or MAINSPRING_DSN names a database"
     if file is None:

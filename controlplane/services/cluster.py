@@ -77,13 +77,14 @@ class ClusterService:
         self, tenant: str, _request: admin_pb2.GetServerInfoRequest
     ) -> admin_pb2.ServerInfo:
         """Who answers, and for which tenant."""
-        server = self._server
+        server, standbys = self._server, await self._store.list_asynchronous_standbys()
         return admin_pb2.ServerInfo(
             version=server.version,
             cluster=server.cluster,
             node=server.node,
             shards=server.shards,
             tenant=tenant,
+            asynchronous_standbys=standbys,
         )
 
 
@@ -98,6 +99,8 @@ def _shard(item: ShardItem) -> admin_pb2.Shard:
         live_runs=item.live_runs,
         live_attempts=item.live_attempts,
         quarantined=item.quarantined,
+        recovering_until=timestamp(item.hold_until_us or item.taken_over_us) if item.hold else None,
+        recovering_reason=item.restored_reason if item.hold else "",
     )
 
 

@@ -65,6 +65,7 @@ class Script:
     waits: list[run_pb2.Run] = field(default_factory=list)
     run: run_pb2.Run = field(default_factory=lambda: run_pb2.Run(name=RUN_NAME))
     shards: list[admin_pb2.Shard] = field(default_factory=list)
+    standbys: list[str] = field(default_factory=list)
     agents: list[admin_pb2.Agent] = field(default_factory=list)
     approvals: list[approval_pb2.Approval] = field(default_factory=list)
     attempts: list[run_pb2.Attempt] = field(default_factory=list)
@@ -267,7 +268,13 @@ class People(
 
     def GetServerInfo(self, request, context):  # noqa: N802
         self._enter(request, context)
-        return admin_pb2.ServerInfo(version="0.1.0", cluster="c1", node="n1", shards=4)
+        return admin_pb2.ServerInfo(
+            version="0.1.0",
+            cluster="c1",
+            node="n1",
+            shards=4,
+            asynchronous_standbys=self.script.standbys,
+        )
 
 
 class FakeServer:

@@ -74,6 +74,27 @@ def test_weak_agents_and_absent_ones_are_warned_of(cli: Cli, healthy: Script) ->
     assert "a1, b0, b1, b2, b3 and 3 more" in found["containment"]
 
 
+def test_a_store_that_went_back_is_warned_of_and_seen_in_the_list(
+    cli: Cli, healthy: Script
+) -> None:
+    for number, seconds in ((1, 1_800_000_000), (2, 1_800_000_060)):
+        shard = healthy.shards[number]
+        shard.recovering_reason = "restored"
+        shard.recovering_until.FromSeconds(seconds)
+    [found] = [line for line in cli("doctor").out.splitlines() if "restored store" in line]
+    assert "warning" in found
+    assert "shard 1, 2, until 2027-01-15 08:01:00Z: restored" in found
+    listed = cli("shard", "list").out.splitlines()
+    assert listed[2].endswith("recovering until 2027-01-15 08:00:00Z")
+
+
+def test_an_asynchronous_standby_is_warned_of(cli: Cli, healthy: Script) -> None:
+    healthy.standbys = ["db-2"]
+    [found] = [line for line in cli("doctor").out.splitlines() if "replication" in line]
+    assert "warning" in found
+    assert "asynchronous standby: db-2" in found
+
+
 def test_an_empty_cluster(cli: Cli, script: Script) -> None:
     found = results(cli("doctor").out)
     assert "none is a member" in found["nodes"]
@@ -105,7 +126,7 @@ def test_agents_and_shards_are_listed(cli: Cli, healthy: Script) -> None:
     agents = cli("agent", "list").out.splitlines()
     assert agents[1].split() == ["a1", "yes", "2", "3.0", "GiB", "1.5", "0", "namespace", "-"]
     shards = cli("shard", "list").out.splitlines()
-    assert shards[1].split() == ["0", "n1", "-", "0", "0", "0", "0", "-"]
+    assert shards[1].split() == ["0", "n1", "-", "0", "0", "0", "0", "-", "ok"]
     assert len(json.loads(cli("shard", "list", "--json").out)["shards"]) == 4
 
 

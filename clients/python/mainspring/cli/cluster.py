@@ -52,7 +52,10 @@ def _agents(agents: Iterable[admin_pb2.Agent]) -> Table:
 
 def _shards(shards: Iterable[admin_pb2.Shard]) -> Table:
     table = Table(
-        ("SHARD", "NODE", "ADDRESS", "EPOCH", "RUNS", "ATTEMPTS", "QUARANTINED", "LED SINCE")
+        (
+            *("SHARD", "NODE", "ADDRESS", "EPOCH", "RUNS", "ATTEMPTS", "QUARANTINED", "LED SINCE"),
+            "STATE",
+        )
     )
     for shard in shards:
         table.add(
@@ -64,5 +67,12 @@ def _shards(shards: Iterable[admin_pb2.Shard]) -> Table:
             shard.live_attempts,
             shard.quarantined,
             text.moment(shard.takeover_time, known=shard.HasField("takeover_time")),
+            _state(shard),
         )
     return table
+
+
+def _state(shard: admin_pb2.Shard) -> str:
+    if not shard.HasField("recovering_until"):
+        return "ok" if shard.node else text.NOTHING
+    return f"recovering until {text.moment(shard.recovering_until, known=True)}"

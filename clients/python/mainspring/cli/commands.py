@@ -24,6 +24,7 @@ GROUPS = {
     "approval": "See what waits for a person, and decide.",
     "agent": "See the agents that do the work.",
     "shard": "See the shards and who leads them.",
+    "admin": "Repair what only the owner of the database can.",
     "import": "Turn workflows of other formats into DAG files.",
 }
 
@@ -170,6 +171,15 @@ COMMANDS = (
         (
             "mainspring import wfformat montage.json --time-scale 0.01 -o montage.yaml",
             "mainspring import wfformat montage.json | mainspring dag validate /dev/stdin",
+        ),
+    ),
+    Command(
+        "admin recover",
+        "mainspring.cli.admin:recover",
+        "Say that the database was restored: nothing may be doubled by what it has forgotten.",
+        (
+            "mainspring admin recover --reason restored",
+            "mainspring admin recover --dsn postgresql://db/mainspring --shard 2 --reason restored",
         ),
     ),
     Command(

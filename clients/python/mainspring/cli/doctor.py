@@ -25,6 +25,8 @@ from mainspring.client.names import last_segment
 from mainspring.client.settings import Asked, resolve
 
 if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
     from mainspring.client import Client
     from mainspring.v1 import admin_pb2
 
@@ -118,6 +120,7 @@ def _connection(client: Client) -> list[Finding]:
     return [
         Finding("connection", "warning" if slow else "ok", detail, "is it busy?" if slow else ""),
         _versions(installed_version("mainspring"), info.version),
+        *_replication(info.asynchronous_standbys),
     ]
 
 
@@ -146,10 +149,36 @@ def _shards(client: Client) -> list[Finding]:
         findings.append(Finding("shards", "problem", detail, "the log of the nodes says why"))
     else:
         findings.append(Finding("shards", "ok", f"all {len(shards)} are led"))
+    findings += _recovering(shards)
     if spoilt:
         detail = f"quarantined rows in shard {', '.join(spoilt)}"
         findings.append(Finding("quarantine", "problem", detail, "the log of the leader says why"))
     return findings
+
+
+def _recovering(shards: Sequence[admin_pb2.Shard]) -> Iterator[Finding]:
+    """Shards whose store went back in time."""
+    held = [shard for shard in shards if shard.HasField("recovering_until")]
+    if held:
+        names = ", ".join(last_segment(shard.name) for shard in held)
+        until = text.moment(max((each.recovering_until for each in held), key=_order), known=True)
+        detail = f"shard {names}, until {until}: {held[0].recovering_reason}"
+        step = "nothing is assigned before; then see `mainspring approval list`"
+        yield Finding("restored store", "warning", text.one_line(detail, 500), step)
+
+
+def _order(moment: Timestamp) -> tuple[int, int]:
+    return moment.seconds, moment.nanos
+
+
+def _replication(standbys: Sequence[str]) -> Iterator[Finding]:
+    """Standbys that a failover of PostgreSQL would lose commits on."""
+    if standbys:
+        detail = f"asynchronous standby: {', '.join(standbys)}"
+        step = (
+            "name it in synchronous_standby_names: its promotion would lose what was acknowledged"
+        )
+        yield Finding("replication", "warning", text.one_line(detail, 500), step)
 
 
 def _agents(client: Client) -> list[Finding]:

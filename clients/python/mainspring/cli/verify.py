@@ -43,7 +43,7 @@ def verify(
     """Judges a database."""
     flags = {
         "--dsn": dsn,
-        "--dsn-file": _dsn_file(dsn, data),
+        "--dsn-file": dsn_file(dsn, data),
         "--run": run,
         "--since": since,
         "--output": output.format,
@@ -59,7 +59,7 @@ def verify(
     os.execv(sys.executable, command)  # noqa: S606 -- no shell is wanted
 
 
-def _dsn_file(dsn: str | None, data: Path | None) -> Path | None:
+def dsn_file(dsn: str | None, data: Path | None) -> Path | None:
     """The file of the local cluster, unless a database was named in another way."""
     if dsn is not None or (data is None and os.environ.get("MAINSPRING_DSN")):
         return None

@@ -53,7 +53,7 @@ class Shard(_message.Message):
     quarantined: _builtins.int
     """Number of quarantined rows; anything but 0 wants a look at the node's log."""
     recovering_reason: _builtins.str
-    """How it was found out that the store went back; empty: it never did."""
+    """How it was found out that the store went back; only while tasks are held back."""
     @_builtins.property
     def takeover_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the last takeover."""
