@@ -7,6 +7,7 @@ by batch behind the fence, with the commands in the inbox as the API would have 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Awaitable, Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -114,8 +115,10 @@ def command_of(event: Any) -> Command | None:
     return Command(number, key.tenant, body, bucket_of(key), run_id)
 
 
-async def write(dsn: str, history: History, shard: int = 0) -> None:
-    """Commits a history as the leaders of a shard."""
+async def write(
+    dsn: str, history: History, watch: Callable[[], Awaitable[None]] | None = None, shard: int = 0
+) -> None:
+    """Commits a history as the leaders of a shard. `watch` is called after every commit."""
     connection = await asyncpg.connect(dsn)
     store = PostgresShardStore(dsn, StoreSettings())
     epoch = batch = 0
@@ -138,6 +141,8 @@ async def write(dsn: str, history: History, shard: int = 0) -> None:
                 case Writes():
                     batch += 1
                     assert await store.commit(Fence(shard, epoch, batch), entry)
+                    if watch is not None:
+                        await watch()
     finally:
         await store.close()
         await connection.close()

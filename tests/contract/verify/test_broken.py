@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controlplane.verify.findings import Invariant as Inv
-from tests.contract.verify import stories
-from tests.contract.verify.conftest import verify
-from tests.contract.verify.history import write
+from tests.contract.verify.conftest import change, verify
 
 # Runs of the story, in its order; in a statement `{retried}` stands for the key of such a run.
 RUNS = {
@@ -240,13 +238,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_what_is_broken_is_seen_and_nothing_else(dsn, breaks, name):
+async def test_what_is_broken_is_seen_and_nothing_else(copy, story, name):
     expected, words, statement = BROKEN[name]
-    day = stories.everything()
-    await write(dsn, day)
-    keys = dict(zip(RUNS, runs_of(day), strict=True))
-    await breaks(statement.format(OF_B=OF_B.format(**keys), COALESCED=COALESCED, **keys))
-    findings = await verify(dsn)
+    keys = dict(zip(RUNS, runs_of(story), strict=True))
+    of_b = OF_B.format(**keys)
+    await change(copy, statement.format(OF_B=of_b, COALESCED=COALESCED, **keys))
+    findings = await verify(copy)
     assert +findings.found == {each: count for each, count in expected.items() if count}
     assert any(words in each.detail for each in findings.violations), findings.violations
 
@@ -262,7 +259,6 @@ def runs_of(day):
     return [key for key in keys if key not in ticks[1:-1]]
 
 
-def test_the_runs_are_those_of_the_story():
-    day = stories.everything()
-    found = [(day.store.runs[key].dag, day.store.runs[key].state) for key in runs_of(day)]
+def test_the_runs_are_those_of_the_story(story):
+    found = [(story.store.runs[key].dag, story.store.runs[key].state) for key in runs_of(story)]
     assert found == list(RUNS.values())

@@ -18,10 +18,7 @@ from controlplane.store.queries import query
 from controlplane.store.store import migrate_database
 from controlplane.verify.findings import Invariant
 from controlplane.verify.verification import NoSuchRunError, Verification
-from tests.contract.store.conftest import empty
-from tests.contract.verify import stories
-from tests.contract.verify.conftest import verify
-from tests.contract.verify.history import write
+from tests.contract.verify.conftest import change, verify
 from tests.unit.core.bench import NOON_US
 
 SESSIONS = """
@@ -32,10 +29,13 @@ SMALL = PageSizes(rows=2, runs=2)
 
 
 @pytest.fixture
-async def day(dsn):
-    made = stories.everything()
-    await write(dsn, made)
-    return made
+def dsn(copy):
+    return copy
+
+
+@pytest.fixture
+def day(story):
+    return story
 
 
 @pytest.fixture
@@ -174,37 +174,28 @@ def told(capsys, *arguments):
     return code, captured.out, captured.err
 
 
-def test_the_command_says_what_it_found(shared_dsn, capsys):
-    day = stories.everything()
-    asyncio.run(empty(shared_dsn))
-    asyncio.run(write(shared_dsn, day))
-    code, out, _ = told(capsys, f"--dsn={shared_dsn}")
+def test_the_command_says_what_it_found(copy, day, capsys):
+    code, out, _ = told(capsys, f"--dsn={copy}")
     assert code == ExitCode.OK
     assert [line.split()[0] for line in out.splitlines()] == [
         "INVARIANT",
         *(each.name for each in Invariant),
     ]
     run = day.store.runs[min(day.store.runs)].run_id
-    asyncio.run(execute(shared_dsn, "UPDATE attempt SET exit_code = 9 WHERE state = 3"))
+    asyncio.run(change(copy, "UPDATE attempt SET exit_code = 9 WHERE state = 3"))
     for name in (uuid_text(run), f"etl/{uuid_text(run)}", f"dags/etl/runs/{uuid_text(run)}"):
-        code, out, _ = told(capsys, f"--dsn={shared_dsn}", f"--run={name}", "--output=json")
+        code, out, _ = told(capsys, f"--dsn={copy}", f"--run={name}", "--output=json")
         document = json.loads(out)
         assert (code, document["clean"]) == (ExitCode.FAILED, False)
         assert {each["invariant"] for each in document["violations"]} == {"I18"}
         assert document["violations"][0]["evidence"]["attempt"]
-    code, out, _ = told(capsys, f"--dsn={shared_dsn}", "--since=24h")
+    code, out, _ = told(capsys, f"--dsn={copy}", "--since=24h")
     assert code == ExitCode.OK
-    assert told(capsys, f"--dsn={shared_dsn}", f"--run={uuid_text(bytes(16))}")[0] == 4
+    assert told(capsys, f"--dsn={copy}", f"--run={uuid_text(bytes(16))}")[0] == 4
 
 
-async def execute(dsn, statement):
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(statement)
-    await connection.close()
-
-
-def test_a_database_that_is_not_there_is_unreachable(shared_dsn, capsys, tmp_path):
-    code, _, err = told(capsys, f"--dsn={shared_dsn.replace('?host=', '?host=/nowhere')}")
+def test_a_database_that_is_not_there_is_unreachable(copy, capsys, tmp_path):
+    code, _, err = told(capsys, f"--dsn={copy.replace('?host=', '?host=/nowhere')}")
     assert code == ExitCode.UNREACHABLE
     assert "error: cannot connect to PostgreSQL" in err
     code, _, err = told(capsys, f"--dsn-file={tmp_path / 'dsn'}")
