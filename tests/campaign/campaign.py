@@ -45,6 +45,7 @@ class Plan:
     kinds: Sequence[type[Fault]]
     size: Size = field(default_factory=Size)
     runs_per_s: float = 7.0
+    enduring_runs: int = 6
     faults_of_round: int = 7
     faults_within_s: float = 25.0
 
@@ -69,7 +70,7 @@ def run(evidence: Evidence, plan: Plan, judge: Judge, say: Callable[[Outcome], N
     with ended_by_signals(), ExitStack() as stack:
         site = stack.enter_context(opened(evidence, plan.size))
         describe(site, plan)
-        load = LoadProcess(site, plan.runs_per_s, plan.seed)
+        load = LoadProcess(site, plan.runs_per_s, plan.enduring_runs, plan.seed)
         stack.callback(load.end)
         stack.enter_context(EpochWatch(site.dsn, evidence))
         tending = stack.enter_context(Tending(site))

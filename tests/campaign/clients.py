@@ -37,7 +37,6 @@ from tests.campaign.shapes import (
     ALL_SHAPES,
     COPIES,
     ENDURING,
-    ENDURING_RUNS,
     SCHEDULED,
     WEIGHTS,
     Shapes,
@@ -58,12 +57,13 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the clients are told: where to call, and how much."""
+    """What the clients are told: where to call, and how much; `enduring_runs` begin with it."""
 
     folder: Path
     addresses: str
     token_file: str
     runs_per_s: float
+    enduring_runs: int
     seed: int
 
 
@@ -218,7 +218,7 @@ class Clients:
     def load(self, over: threading.Event) -> None:
         """Triggers and applies until it is over."""
         shapes, weights = list(WEIGHTS), list(WEIGHTS.values())
-        for number in range(ENDURING_RUNS):
+        for number in range(self._load.enduring_runs):
             plan = random.Random(self._dice.random())
             self.run(self.trigger, ENDURING, number % COPIES, plan)
         next_run_s = next_apply_s = time.monotonic()

@@ -21,7 +21,7 @@ ANSWER_S = 60.0
 class LoadProcess:
     """Started at once; `expect("prepare")` before the first command."""
 
-    def __init__(self, site: Site, runs_per_s: float, seed: int) -> None:
+    def __init__(self, site: Site, runs_per_s: float, enduring_runs: int, seed: int) -> None:
         folder = site.evidence.folder
         settings = folder / "clients.json"
         settings.write_text(
@@ -31,6 +31,7 @@ class LoadProcess:
                     "addresses": site.addresses,
                     "token_file": str(site.token_file),
                     "runs_per_s": runs_per_s,
+                    "enduring_runs": enduring_runs,
                     "seed": seed,
                 }
             )

@@ -36,7 +36,6 @@ SCHEDULED = "tick"
 # process that ought to be dead is still there to be seen; at the end of the load they would only
 # be waited for.
 ENDURING = "enduring"
-ENDURING_RUNS = 6
 ALL_SHAPES = (*WEIGHTS, ENDURING, SCHEDULED)
 
 

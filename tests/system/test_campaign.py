@@ -37,7 +37,7 @@ def evidence(tmp_path: Path) -> Evidence:
 def plan() -> Plan:
     kinds = [KINDS[name] for name in KINDS_OF_ROUND]
     size = Size(nodes=2, shards=2, agents=2, capacity="4,1TiB", clocks=False)
-    return Plan(minutes=0, seed=3, kinds=kinds, size=size, faults_of_round=5, faults_within_s=5.0)
+    return Plan(0, 3, kinds, size, enduring_runs=0, faults_of_round=5, faults_within_s=5.0)
 
 
 def test_one_round_counts_and_breaks_no_promise(evidence: Evidence) -> None:
