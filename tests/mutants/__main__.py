@@ -30,6 +30,8 @@ from tests.mutants.patches import Mutant, all_patches
 WORKERS = 2
 SEED = 20_260
 COUNT = 24
+# Letters of what a checker said.
+WHY_MOST = 160
 CORES = ("controlplane/core", "agent/core")
 
 
@@ -142,7 +144,7 @@ def all_caught(verdicts: Sequence[Verdict]) -> bool:
 
 
 def _tell(verdict: Verdict) -> None:
-    why = f" ({verdict.seen.why})" if verdict.seen is not None and verdict.seen.why else ""
+    why = f" ({verdict.seen.why[:WHY_MOST]})" if verdict.seen and verdict.seen.why else ""
     print(f"{verdict.seconds:5.0f} s  {verdict.mutant.name}: {verdict.words}{why}", flush=True)
     if not verdict.caught:
         print(verdict.mutant.diff, flush=True)
