@@ -136,7 +136,11 @@ class Shapes:
     def _enduring(self) -> dict[str, Any]:
         limit = f"{DISCONNECT_LIMIT_S:g}s"
         continued = {"on_disconnect": "continue", "disconnect_limit": limit}
-        names = {"fenced": {}, "once": {"idempotent": False}, "continued": continued}
+        names: dict[str, dict[str, Any]] = {
+            "fenced": {},
+            "once": {"idempotent": False},
+            "continued": continued,
+        }
         return {"tasks": [self._task(name, work_ms=18_000, **more) for name, more in names.items()]}
 
     def _precious(self) -> dict[str, Any]:
