@@ -46,8 +46,21 @@ class Batches(Protocol):
         ...
 
 
+class Witness(Protocol):
+    """What agents that speak with this node remember."""
+
+    def words(self, shard: int) -> list[ShardWord]:
+        """Of one shard."""
+
+    async def run(self, store: ShardStore) -> None:
+        """Puts what concerns the shards that are led here before the store, until cancelled."""
+
+
 class Speaker(Protocol):
     """Whom a leader tells what is committed: the sessions of agents on this node."""
+
+    @property
+    def memories(self) -> Witness: ...
 
     def lead(self, claim: Claim, mailbox: Mailbox, batches: Batches) -> None:
         """The claim is in force here: agents are told, and what they say goes to the mailbox."""
@@ -70,12 +83,6 @@ class Speaker(Protocol):
         the monotonic time that the core was told when it decided them; attempt leases count from
         a heartbeat that was received no later.
         """
-
-    def words(self, shard: int) -> list[ShardWord]:
-        """What agents that speak with this node remember of a shard."""
-
-    async def witness(self, store: ShardStore) -> None:
-        """Puts what agents remember of the shards led here before the store, until cancelled."""
 
     def stepped(self, shard: int, want: Want) -> None:
         """A step is over: what the shard would use, and others may find room now."""

@@ -246,7 +246,7 @@ class Leadership:
         around = self._around
         while True:
             try:
-                await testify(around.store, around.speaker.words(self.shard), around.stats)
+                await testify(around.store, around.speaker.memories.words(self.shard), around.stats)
                 state = await around.store.read_shard(self.shard)
                 if not await around.candidate.verify(self.key):
                     return None

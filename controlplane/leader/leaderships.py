@@ -85,7 +85,7 @@ class Leaderships:
         self._around = around
         async with asyncio.TaskGroup() as group:
             self._group = group
-            group.create_task(around.speaker.witness(around.store))
+            group.create_task(around.speaker.memories.run(around.store))
             for shard, key in self._won.items():
                 self._begin(shard, key)
             while True:

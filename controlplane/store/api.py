@@ -143,16 +143,8 @@ class ApiStore:
             return Appended(command, shard, run_id, repeated=False)
         if request is None:
             raise NotInitialised(f"the database has no bucket {bucket}")
-        return await self._first_answer(tenant, bucket, request)
-
-    async def _first_answer(self, tenant: str, bucket: int, request: RequestKey) -> Appended:
         rows = await self._read(_READ_REQUEST, tenant, request.key_hash, bucket)
-        if not rows:
-            raise NotInitialised(f"the database has no bucket {bucket}")
-        [[body_hash, command, run_id, shard]] = rows
-        if body_hash != request.body_hash:
-            raise RequestConflict("the request id was used with another request")
-        return Appended(command, shard, run_id, repeated=True)
+        return _first_answer(rows, bucket, request)
 
     async def read_command(self, command: int) -> CommandState | None:
         """What became of a command; None: its row is gone."""
@@ -279,6 +271,16 @@ class ApiStore:
 
     async def drop_token(self, tenant: str, name: str) -> None:
         await self._write(_DROP_TOKEN, tenant, name)
+
+
+def _first_answer(rows: Sequence[asyncpg.Record], bucket: int, request: RequestKey) -> Appended:
+    """What the same request was told before."""
+    if not rows:
+        raise NotInitialised(f"the database has no bucket {bucket}")
+    [[body_hash, command, run_id, shard]] = rows
+    if body_hash != request.body_hash:
+        raise RequestConflict("the request id was used with another request")
+    return Appended(command, shard, run_id, repeated=True)
 
 
 def _all(kind: Callable[..., T], rows: Sequence[asyncpg.Record]) -> list[T]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -38,8 +39,6 @@ from controlplane.leader.sessions.roster import Roster
 from controlplane.leader.sessions.session import Refused, Session, greeted, words_of
 from controlplane.leader.sessions.tails import Tails
 from controlplane.leader.times import ATTEMPT_LEASE_MS, HEARTBEAT_MS
-from controlplane.store.ports import ShardStore
-from controlplane.store.records import ShardWord
 from controlplane.telemetry.stats import Stats
 
 _log = structlog.get_logger(__name__)
@@ -111,9 +110,7 @@ class SessionHub:
         self._stats = stats
         self._heartbeat_ms = heartbeat_ms
         self._attempt_lease_ms = attempt_lease_ms
-        self._memories = Memories(stats)
-        # What may be delivered once the store has said whether it went back.
-        self._waiting: list[tuple[_Led, Session, list[Event], int]] = []
+        self.memories = Memories(stats)
         self._sessions: dict[str, Session] = {}
         self._led: dict[int, _Led] = {}
         self._wants: dict[int, Want] = {}
@@ -131,14 +128,6 @@ class SessionHub:
             while True:
                 await asyncio.sleep(self._heartbeat_ms / 1_000)
                 self._end_silent()
-
-    async def witness(self, store: ShardStore) -> None:
-        """See Speaker."""
-        await self._memories.run(store, self._judged)
-
-    def words(self, shard: int) -> list[ShardWord]:
-        """See Speaker."""
-        return self._memories.words(shard)
 
     # The node
 
@@ -159,7 +148,7 @@ class SessionHub:
     def lead(self, claim: Claim, mailbox: Mailbox, batches: Batches) -> None:
         """See Speaker."""
         self._led[claim.shard] = _Led(claim, mailbox, batches)
-        self._memories.lead(claim, batches)
+        self.memories.lead(claim, batches)
         self._welcome_all_soon()
 
     def withdraw(self, claim: Claim) -> None:
@@ -167,6 +156,7 @@ class SessionHub:
         led = self._led.get(claim.shard)
         if led is not None and led.claim == claim:
             del self._led[claim.shard]
+            self.memories.withdraw(claim)
             self._want(claim.shard, NO_WANT)
             self._welcome_all_soon()
 
@@ -217,7 +207,7 @@ class SessionHub:
         self.absences.came(session.agent)
         self._fleet.connect(session.agent, session.incarnation, session.capacity)
         self._roster.connected(session, now.wall_us)
-        self._hear(session.words)
+        self.memories.hear(session.words)
         session.outbox.welcome(self._welcome(session))
         self._stats.count("sessions_opened")
         _log.info("session_opened", agent=session.agent, session=session.number)
@@ -251,7 +241,7 @@ class SessionHub:
             # that the inventory makes its shard send can have been refused yet.
             if frame.rejected:
                 self._take_entries(session, rejected=frame.rejected)
-            self._hear(words_of(frame.memories))
+            self.memories.hear(words_of(frame.memories))
             for inventory in frame.inventories:
                 self._take_inventory(session, inventory)
             if frame.started or frame.results:
@@ -276,17 +266,6 @@ class SessionHub:
             led = self._led.get(shard)
             if led is not None:
                 led.mailbox.put(Delivery((beat,), session))
-
-    def _hear(self, words: Iterable[ShardWord]) -> None:
-        led = {shard: (each.claim, each.batches) for shard, each in self._led.items()}
-        self._memories.hear(words, led)
-
-    def _judged(self) -> None:
-        """The store has answered: what waited for it is delivered, in its order."""
-        waiting, self._waiting = self._waiting, []
-        for led, session, events, received_us in waiting:
-            if session.live and self._led.get(led.claim.shard) is led:
-                self._deliver(led, session, events, received_us)
 
     def _take_inventory(self, session: Session, entry: pb.Inventory) -> None:
         led = self._led.get(entry.shard)
@@ -317,10 +296,14 @@ class SessionHub:
                 self._deliver(led, session, mine, received_us)
 
     def _deliver(self, led: _Led, session: Session, events: list[Event], received_us: int) -> None:
-        if self._memories.judging(led.claim.shard):
-            self._waiting.append((led, session, events, received_us))
+        """What may be told once the store has said whether it went back is told then."""
+        shard = led.claim.shard
+        if self.memories.judging(shard):
+            self.memories.defer(partial(self._deliver, led, session, events, received_us))
+        elif self._led.get(shard) is not led or not session.live:
+            return
         elif not led.mailbox.put(Delivery(events, session, received_us)):
-            self.close(session, f"shard {led.claim.shard} cannot keep up")
+            self.close(session, f"shard {shard} cannot keep up")
 
     def _take_grant(self, session: Session, grant: pb.Grant) -> None:
         session.grant_number = grant.number

@@ -11,7 +11,7 @@ the store finds out by them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -41,8 +41,11 @@ class Memories:
         self._right: dict[int, dict[tuple[int, bytes], int]] = {}
         self._asking: dict[int, set[tuple[int, bytes]]] = {}
         self._asked = asyncio.Event()
+        self._led: dict[int, Led] = {}
+        # What may be done once the store has answered.
+        self._deferred: list[Callable[[], None]] = []
 
-    def hear(self, words: Iterable[ShardWord], led: Mapping[int, Led]) -> None:
+    def hear(self, words: Iterable[ShardWord]) -> None:
         """Takes in what an agent says. Of shards that are led elsewhere, their node hears too."""
         for word in words:
             mine = self._heard.setdefault(word.shard, {})
@@ -50,13 +53,18 @@ class Memories:
             mine[name] = max(word.batch, mine.get(name, 0))
             if len(mine) > TAKEOVERS_KEPT:
                 self._drop(word.shard, min(mine))
-            if word.shard in led:
-                self._ask(word, *led[word.shard])
+            if word.shard in self._led:
+                self._ask(word, *self._led[word.shard])
 
     def lead(self, claim: Claim, batches: Batches) -> None:
         """A shard is led here from now on: what was heard of it before is put before the store."""
+        self._led[claim.shard] = claim, batches
         for word in self.words(claim.shard):
             self._ask(word, claim, batches)
+
+    def withdraw(self, claim: Claim) -> None:
+        """A shard is not led here any more."""
+        del self._led[claim.shard]
 
     def words(self, shard: int) -> list[ShardWord]:
         """All that was heard of a shard."""
@@ -66,8 +74,12 @@ class Memories:
         """Whether words of a shard are before the store."""
         return bool(self._asking.get(shard))
 
-    async def run(self, store: ShardStore, judged: Callable[[], None]) -> None:
-        """Puts words before the store, until cancelled; `judged` after each answer."""
+    def defer(self, do: Callable[[], None]) -> None:
+        """Has something done when the store has answered; it looks again by itself."""
+        self._deferred.append(do)
+
+    async def run(self, store: ShardStore) -> None:
+        """Puts words before the store, until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
@@ -85,7 +97,9 @@ class Memories:
                 self._asked.set()
             else:
                 self._settle(words)
-                judged()
+                deferred, self._deferred = self._deferred, []
+                for do in deferred:
+                    do()
 
     def _drop(self, shard: int, name: tuple[int, bytes]) -> None:
         del self._heard[shard][name]

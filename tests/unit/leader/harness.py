@@ -197,6 +197,16 @@ class ScriptedCore:
         self.offered += keys
 
 
+class Remembered(list):
+    """What agents remember, of any shard; put before no store."""
+
+    def words(self, shard):
+        return list(self)
+
+    async def run(self, store):
+        await asyncio.Event().wait()
+
+
 class Journal:
     """A speaker that keeps what it is told."""
 
@@ -205,7 +215,7 @@ class Journal:
         self.claims = []
         self.decided_ms = []
         self.steps = 0
-        self.remembered = []
+        self.memories = Remembered()
         self._news = asyncio.Event()
 
     def lead(self, claim, mailbox, batches):
@@ -221,12 +231,6 @@ class Journal:
         at_ms = LoopClock().now().mono_ms
         self._note(self.said, (batch, list(messages), dict(sessions), received_us, at_ms))
         self.decided_ms.append(decided_ms)
-
-    def words(self, shard):
-        return self.remembered
-
-    async def witness(self, store):
-        await asyncio.Event().wait()
 
     def stepped(self, shard, want):
         self.steps += 1

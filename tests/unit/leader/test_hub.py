@@ -478,7 +478,7 @@ class Judge:
 @virtual
 async def test_what_an_agent_holds_waits_until_what_it_remembers_is_judged():
     desk, judge = Desk(), Judge()
-    task = asyncio.ensure_future(desk.hub.witness(judge))
+    task = asyncio.ensure_future(desk.hub.memories.run(judge))
     session = await desk.open(memories=[pb.ShardMemory(shard=0, epoch=6, batch=3, holder=b"o")])
     other = await desk.open(agent="bee", incarnation=b"b" * 16)
     for each in (session, other):
@@ -498,7 +498,7 @@ async def test_what_an_agent_holds_waits_until_what_it_remembers_is_judged():
 @virtual
 async def test_what_waited_for_a_judgement_is_not_for_a_later_leader():
     desk, judge = Desk(), Judge()
-    task = asyncio.ensure_future(desk.hub.witness(judge))
+    task = asyncio.ensure_future(desk.hub.memories.run(judge))
     session = await desk.open()
     memory = pb.ShardMemory(shard=0, epoch=6, batch=3)
     inventory = pb.Inventory(shard=0, epoch=7)
@@ -508,6 +508,6 @@ async def test_what_waited_for_a_judgement_is_not_for_a_later_leader():
     judge.free.set()
     await pass_time(1)
     assert desk.arrived() == []
-    assert desk.hub.words(0) == [ShardWord(0, 6, b"", 3)]
+    assert desk.hub.memories.words(0) == [ShardWord(0, 6, b"", 3)]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

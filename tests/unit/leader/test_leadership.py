@@ -267,7 +267,7 @@ async def test_a_leader_that_stops_need_not_wait_for_the_store_to_say_so():
 @virtual
 async def test_what_agents_remember_is_judged_before_a_takeover():
     cluster = Cluster()
-    cluster.journal.remembered = [ShardWord(0, 7, b"o" * 16, 3)]
+    cluster.journal.memories.append(ShardWord(0, 7, b"o" * 16, 3))
     async with led(cluster, Leadership(0, WON, cluster.around)):
         await cluster.leads(7 + EPOCH_LEAP + 1)
     assert cluster.journal.claims == []

@@ -21,9 +21,6 @@ class Batches:
     batch, sent_ms = 12, 0
 
 
-LED = {0: (CLAIM, Batches())}
-
-
 class Judge:
     """A store that knows what it is told to know."""
 
@@ -46,11 +43,12 @@ class Judge:
 
 
 def judged(memories, judge):
-    """Runs until the judge has nothing more to say; how often an answer was told."""
+    """Runs until the judge has nothing more to say; whether what waited for it was done."""
     answers = []
+    memories.defer(lambda: answers.append(1))
 
     async def main():
-        task = asyncio.ensure_future(memories.run(judge, lambda: answers.append(1)))
+        task = asyncio.ensure_future(memories.run(judge))
         await pass_time(5.0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -59,9 +57,11 @@ def judged(memories, judge):
     return len(answers)
 
 
-def hearing(*words, led=LED, stats=None):
+def hearing(*words, led=True, stats=None):
     memories = Memories(stats or Stats())
-    memories.hear(words, led)
+    if led:
+        memories.lead(CLAIM, Batches())
+    memories.hear(words)
     return memories
 
 
@@ -99,14 +99,14 @@ def test_anything_else_is_put_before_it_once(word):
     assert judged(memories, judge) == 1
     assert judge.asked == [[word]]
     assert not memories.judging(0)
-    memories.hear([word], LED)
+    memories.hear([word])
     assert not memories.judging(0)
 
 
 def test_a_higher_batch_of_the_same_takeover_is_put_before_it_again():
     memories, judge = hearing(ShardWord(0, 6, OTHER, 1)), Judge()
     judged(memories, judge)
-    memories.hear([ShardWord(0, 6, OTHER, 5), ShardWord(0, 6, OTHER, 4)], LED)
+    memories.hear([ShardWord(0, 6, OTHER, 5), ShardWord(0, 6, OTHER, 4)])
     judged(memories, judge)
     assert judge.asked[1] == [ShardWord(0, 6, OTHER, 5)]
 
@@ -114,18 +114,26 @@ def test_a_higher_batch_of_the_same_takeover_is_put_before_it_again():
 def test_what_is_heard_while_the_store_is_asked_is_asked_next():
     memories, judge = hearing(ShardWord(0, 6, OTHER, 1)), Judge()
     later = [ShardWord(0, 6, OTHER, 8)]
-    judge.before_answer = lambda: memories.hear(later, LED) if not judge.asked else None
+    judge.before_answer = lambda: memories.hear(later) if not judge.asked else None
     judged(memories, judge)
     assert judge.asked == [[ShardWord(0, 6, OTHER, 1)], later]
 
 
 def test_what_was_heard_before_a_shard_is_led_is_put_before_the_store_then():
     word = ShardWord(0, 6, OTHER, 1)
-    memories = hearing(word, led={})
+    memories = hearing(word, led=False)
     assert not memories.judging(0)
     memories.lead(CLAIM, Batches())
     assert memories.judging(0)
     assert memories.words(0) == [word]
+
+
+def test_what_is_heard_of_a_shard_that_is_led_here_no_more_is_kept_only():
+    memories = hearing()
+    memories.withdraw(CLAIM)
+    memories.hear([ShardWord(0, 6, OTHER, 1)])
+    assert not memories.judging(0)
+    assert memories.words(0) == [ShardWord(0, 6, OTHER, 1)]
 
 
 def test_a_store_that_does_not_answer_is_asked_again():
@@ -139,7 +147,7 @@ def test_a_word_that_the_store_does_not_know_raises_one_alarm():
     stats, word = Stats(), ShardWord(0, 8, OTHER, 1)
     memories, judge = hearing(word, stats=stats), Judge(word)
     judged(memories, judge)
-    memories.hear([ShardWord(0, 9, OTHER, 1)], LED)
+    memories.hear([ShardWord(0, 9, OTHER, 1)])
     judged(memories, judge)
     assert len(judge.marks) == 1
     assert "epoch 8 of shard 0" in judge.marks[0]
@@ -151,7 +159,7 @@ def test_the_words_of_the_highest_takeovers_are_kept():
     memories = hearing(*many)
     assert memories.words(0) == many[TAKEOVERS_KEPT:]
     judge = Judge()
-    judge.before_answer = lambda: memories.hear([ShardWord(0, 200, OTHER, 1)], LED)
+    judge.before_answer = lambda: memories.hear([ShardWord(0, 200, OTHER, 1)])
     judged(memories, judge)
     assert judge.asked == [many[TAKEOVERS_KEPT:], [ShardWord(0, 200, OTHER, 1)]]
     assert not memories.judging(0)
