@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from controlplane.codec.durations import MICROS_PER_S
 from controlplane.codec.runs import RunView
+from controlplane.core.shard.restored import EVERYTHING
 from controlplane.core.states import RunState, TaskState
 from controlplane.core.time.leases import LeaseTimes
 from controlplane.core.types import Resources, uuid_text
@@ -58,7 +59,7 @@ class Notices:
         if picture.rows.live or ready:
             agents = {each.agent: each for each in await self._store.list_agents("", MOST_AGENTS)}
             found += self._of_sessions(picture, agents, shard)
-            if picture.run.state == RunState.RUNNING:
+            if picture.run.state == RunState.RUNNING and shard.hold != EVERYTHING:
                 found += self._of_requests(picture, ready, agents)
         return found[:MOST_NOTICES]
 
@@ -68,7 +69,9 @@ class Notices:
         waiting = {each for each in numbers if states[each] == TaskState.WAITING}
         found = delays.for_others(version, states, waiting) if waiting else {}
         ready = [each for each in numbers if states[each] == TaskState.READY]
-        if ready and picture.run.state == RunState.RUNNING:
+        if ready and (held := _held(await self._shards.read_shard(picture.run.shard))):
+            found.update(dict.fromkeys(ready, held))
+        elif ready and picture.run.state == RunState.RUNNING:
             known = await self._store.list_agents("", MOST_AGENTS)
             present = self._present({each.agent: each for each in known})
             requests = {version.tasks[number].request for number in ready}
@@ -83,6 +86,8 @@ class Notices:
         members = self._membership.members
         if members and state.node not in members:
             return [f"{shard} has no leader: node {state.node} is gone, another one takes over"]
+        if held := _held(state):
+            return [f"{shard}: tasks that are ready wait: {held}"]
         return []
 
     def _of_sessions(
@@ -147,6 +152,14 @@ class Notices:
         """The agents that could be given work now; all of them while none is connected."""
         connected = {room.agent for room in self._rooms.rooms() if room.connected}
         return [each for name, each in agents.items() if name in connected or not connected]
+
+
+def _held(state: ShardState) -> str:
+    """Why no task of a shard is assigned now; empty where some are."""
+    if state.hold != EVERYTHING:
+        return ""
+    until = f"until {_when(state.hold_until_us)}" if state.hold_until_us else "for a while"
+    return f"the store went back in time, and what it has forgotten may run {until}"
 
 
 def _attempts(picture: Picture, attempts: list[AttemptItem]) -> str:

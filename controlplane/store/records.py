@@ -28,7 +28,7 @@ class Fence(NamedTuple):
 
 
 class ShardState(NamedTuple):
-    """Who leads a shard. Epoch 0: nobody has led it yet."""
+    """Who leads a shard. Epoch 0: nobody has led it yet. `hold`: see RestoredRecord."""
 
     shard: int
     epoch: int
@@ -37,6 +37,8 @@ class ShardState(NamedTuple):
     node: str
     address: str
     taken_over_us: int
+    hold: int = 0
+    hold_until_us: int = 0
 
 
 class ShardWord(NamedTuple):

@@ -318,7 +318,8 @@ class MemoryStore:
         await self._read(shard)
         if shard not in self.database.shards:
             raise NotInitialised(f"the database has no shard {shard}")
-        return self.database.shards[shard]
+        hold, until_us = self.database.restored[shard].hold, self.database.hold_until_us[shard]
+        return self.database.shards[shard]._replace(hold=hold, hold_until_us=until_us)
 
     async def take_over(
         self, shard: int, expected_epoch: int, holder: bytes, node: str, address: str

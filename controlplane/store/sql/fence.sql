@@ -16,7 +16,8 @@ BEGIN; EXECUTE fence({shard}, {epoch}, {batch});
 EXECUTE fence({shard}, {epoch}, {batch});
 
 -- name: read_shard
-SELECT shard, epoch, batch, holder, node, address, taken_over_us FROM shard WHERE shard = $1;
+SELECT shard, epoch, batch, holder, node, address, taken_over_us, hold, hold_until_us
+FROM shard WHERE shard = $1;
 
 -- name: take_over
 -- Compare-and-set of the epoch, and its entry in the book of takeovers, which also learns the last

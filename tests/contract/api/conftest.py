@@ -17,7 +17,9 @@ TABLES = (
     *("quarantine", "agent", "api_token", "shard_epoch"),
 )
 CLEAN = "".join(f"DELETE FROM {table};" for table in TABLES)
-FORGET_LEADERS = "UPDATE shard SET epoch = 0, batch = 0, holder = '', node = '', address = ''"
+FORGET_LEADERS = """
+UPDATE shard SET epoch = 0, batch = 0, holder = '', node = '', address = '', hold = 0
+"""
 
 
 @pytest.fixture(scope="session")

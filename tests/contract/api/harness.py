@@ -175,7 +175,7 @@ class World:
     """Everything, started: stubs are clients with the admin's token."""
 
     def __init__(self, dsn: str, folder: Path, extras: tuple[Extra, ...] = ()) -> None:
-        self._dsn = dsn
+        self.dsn = dsn
         self.folder = folder
         self._extras = extras
         self._stack = AsyncExitStack()
@@ -183,7 +183,7 @@ class World:
         self.absences = Absences()
 
     async def __aenter__(self) -> Self:
-        self.store = await Store.open(self._dsn)
+        self.store = await Store.open(self.dsn)
         self._stack.push_async_callback(self.store.close)
         await self.store.initialise(SHARDS)
         api = self.store.api

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncpg
 import grpc
 import pytest
 from mainspring.internal.v1 import node_pb2
-from mainspring.v1 import admin_pb2
+from mainspring.v1 import admin_pb2, run_pb2
 
-from tests.contract.api.test_runs import applied
+from tests.contract.api.test_runs import applied, notices
 
 
 async def test_shards_show_their_leaders_and_what_is_live(world) -> None:
@@ -16,6 +17,24 @@ async def test_shards_show_their_leaders_and_what_is_live(world) -> None:
     shard = shards[run.shard]
     assert (shard.epoch, shard.node, shard.live_runs, shard.live_attempts) == (1, "node-1", 1, 1)
     assert shard.HasField("takeover_time")
+
+
+async def test_a_shard_that_recovers_says_so_and_so_do_its_runs(world) -> None:
+    run = await applied(world, await world.apply("a", "b"))
+    connection = await asyncpg.connect(world.dsn)
+    sql = "UPDATE shard SET hold = 2, hold_until_us = $1, restored_reason = 'put back'"
+    await connection.execute(sql, 1_800_000_000_000_000)
+    await connection.close()
+    shard = (await world.admin.ListShards(admin_pb2.ListShardsRequest())).shards[run.shard]
+    assert shard.recovering_until.seconds == 1_800_000_000
+    assert shard.recovering_reason == "put back"
+    why = (
+        "the store went back in time, and what it has forgotten may run until 2027-01-15 08:00:00Z"
+    )
+    assert why in await notices(world, run)
+    asked = run_pb2.ListTaskInstancesRequest(parent=run.name)
+    tasks = (await world.runs.ListTaskInstances(asked)).task_instances
+    assert why in {task.reason for task in tasks}
 
 
 async def test_nodes_are_the_members(world) -> None:
