@@ -28,18 +28,26 @@ class Backoffs:
         run.numbers[task] = ended + 1
         if not run.state.starts_tasks:
             return
-        policy = run.version.tasks[task].retry
-        wait_ms = backoff_ms(policy, ended, run.run_id + task.to_bytes(4, "big"))
-        due_us = self._book.now.wall_us + wait_ms * 1_000
+        due_us = self._book.now.wall_us + self._pause_ms(run, task) * 1_000
         self.arm(run, task, due_us)
         row = WaitRow(*run.key, task, 0, WaitKind.BACKOFF, due_us, ended + 1, reason)
         self._book.add_wait(row)
 
     def arm(self, run: Run, task: int, due_us: int) -> None:
-        """Arms the timer of a backoff."""
-        deadline = to_monotonic(due_us, self._book.now)
+        """Arms the timer of a backoff.
+
+        It never waits for longer than the whole pause: a wall clock that was ahead when the backoff
+        began, this one's or a former leader's, would have it wait for hours.
+        """
+        now = self._book.now
+        deadline = min(to_monotonic(due_us, now), now.mono_ms + self._pause_ms(run, task))
         timer = self._book.wheel.insert(deadline, BackoffDue(run.key.run, task))
         run.waits[task] = timer, due_us
+
+    def _pause_ms(self, run: Run, task: int) -> int:
+        """The pause before the next attempt, whose number is known already."""
+        policy = run.version.tasks[task].retry
+        return backoff_ms(policy, run.numbers[task] - 1, run.run_id + task.to_bytes(4, "big"))
 
     def arm_again(self) -> None:
         """Sets the timers of all backoffs that are not over by the clock as it is now."""

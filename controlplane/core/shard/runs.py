@@ -93,11 +93,15 @@ class Runs:
             self._leave(run)
 
     def watch_deadline(self, run: Run) -> None:
-        """Arms the timer of a running run's timeout."""
+        """Arms the timer of a running run's timeout: the whole limit from now on, at most.
+
+        By a wall clock that was ahead when the run started it would not be over for hours.
+        """
         limit_ms = run.version.run_timeout_ms
         if limit_ms and run.started_us is not None:
+            now = self._book.now
             due_us = run.started_us + limit_ms * MICROS_PER_MS
-            deadline = to_monotonic(due_us, self._book.now)
+            deadline = min(to_monotonic(due_us, now), now.mono_ms + limit_ms)
             run.timer = self._book.wheel.insert(deadline, RunDeadline(run.key.run))
 
     def arm_again(self) -> None:

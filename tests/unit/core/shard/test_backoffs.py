@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from controlplane.core.effects import AssignMessage, WaitKind
 from controlplane.core.states import AttemptState, RunState
+from controlplane.core.time.deadlines import Now
 from tests.unit.core.bench import retries, running
 
 
@@ -78,3 +79,27 @@ def test_a_backoff_due_after_its_run_was_stopped_by_the_same_moment_does_not_sta
     assert bench.tasks() == {"a": "BACKOFF", "b": "ASSIGNED"}
     bench.stopped("b")
     assert bench.tasks() == {"a": "CANCELLED", "b": "CANCELLED"}
+
+
+HOUR_US = 3_600_000_000
+
+
+def test_a_wall_clock_that_is_set_back_prolongs_no_backoff():
+    """It was an hour ahead when the attempt failed."""
+    bench = running(retry=retries(2, backoff_ms=1_000))
+    bench.now = Now(bench.now.wall_us + HOUR_US, bench.now.mono_ms)
+    bench.fail("a")
+    bench.now = Now(bench.now.wall_us - HOUR_US, bench.now.mono_ms)
+    bench.step()
+    bench.wait(1_000)
+    assert bench.assigned == ["a"]
+
+
+def test_a_leader_whose_clock_is_behind_the_last_one_prolongs_no_backoff():
+    bench = running(retry=retries(2, backoff_ms=1_000))
+    bench.fail("a")
+    bench.now = Now(bench.now.wall_us - HOUR_US, bench.now.mono_ms)
+    bench.recover()
+    bench.agent()
+    bench.wait(1_000)
+    assert bench.assigned == ["a"]

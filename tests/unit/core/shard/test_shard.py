@@ -155,6 +155,18 @@ def test_backoffs_and_timeouts_follow_a_wall_clock_that_was_set():
     assert bench.tasks() == {"a": "READY", "b": "ASSIGNED"}
 
 
+def test_a_wall_clock_that_is_set_back_prolongs_no_timeout_of_a_run():
+    """It was an hour ahead when the run started."""
+    bench = ShardBench()
+    bench.now = Now(bench.now.wall_us + 3_600_000_000, bench.now.mono_ms)
+    bench.agent()
+    bench.start(dag({"a": ""}, run_timeout_ms=60_000))
+    bench.now = Now(bench.now.wall_us - 3_600_000_000, bench.now.mono_ms)
+    bench.step()
+    bench.live_on(60_000, "ant")
+    assert bench.state() is RunState.TIMING_OUT
+
+
 def test_every_change_in_the_tables_happens(monkeypatch):
     taken = set()
     changed, moved = run_module.next_run_state, run_module.next_task_state
