@@ -215,9 +215,9 @@ RULES = [
     Rule(nothing_is_assigned_for_a_period, cut_off_with_it, "I3", agents=2),
     Rule(epochs_are_above_those_of_agents, leaders_were_other_ones, "it does not come to pass"),
     Rule(unknown_attempts_are_not_stopped, runs_on, "assert"),
-    Rule(old_attempts_are_not_sent_again, known_and_acknowledged, "I4"),
+    Rule(old_attempts_are_not_sent_again, known_and_acknowledged, "assert"),
     Rule(harmful_tasks_are_asked_for, not_to_be_done_twice, "assert"),
-    Rule(agents_are_believed, nobody_else_remembers, "it does not come to pass"),
+    Rule(agents_are_believed, nobody_else_remembers, "I3"),
 ]
 STORIES = [
     *(Rule(lambda _: None, script, "") for script in (beside_a_known_one,)),
