@@ -18,7 +18,7 @@ import structlog
 from controlplane.coordination.candidacy import LeaderKey, LossReason
 from controlplane.coordination.membership import LiveNode
 from controlplane.leader.leadership import Leadership, LeaderStore, Surroundings
-from controlplane.store.errors import StoreUnavailable
+from controlplane.store.errors import StoreError
 
 _log = structlog.get_logger(__name__)
 
@@ -198,6 +198,7 @@ async def _reaches(store: LeaderStore) -> bool:
     try:
         async with asyncio.timeout(PROBE_S):
             await store.read_shard(0)
-    except (StoreUnavailable, TimeoutError):
+    except (StoreError, TimeoutError):
+        # While a dump is put back there may be no tables: that must not end a node.
         return False
     return True

@@ -109,6 +109,7 @@ class Attempts:
         agent, incarnation, attempt_id, started_us, _ = stray
         book, now_us = self._book, self._book.now.wall_us
         run.numbers[task] = number
+        book.revived.add(attempt_id)
         self.keep(LiveAttempt(run, task, number, attempt_id, agent, incarnation, now_us))
         book.effects.writes.live.append(
             LiveRow(*run.key, task, 0, attempt_id, number, agent, incarnation, now_us)

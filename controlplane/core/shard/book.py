@@ -191,6 +191,8 @@ class Book:
         self.attempts_aside: set[bytes] = set()
         # When it was found out that the store went back; 0: it never did.
         self.restored_us = 0
+        # Attempts that it had forgotten and that this step made live.
+        self.revived: set[bytes] = set()
         self._cleared: dict[int, set[int]] = {}
         self.attempt_ids: deque[bytes] = deque()
         self.run_keys: deque[int] = deque()
@@ -242,6 +244,7 @@ class Book:
         self._new_waits.clear()
         self._new_runs.clear()
         self._changed_runs.clear()
+        self.revived.clear()
         return self.effects
 
     def touch_dag(self, head: DagHead) -> None:

@@ -16,7 +16,7 @@ from controlplane.core.run.run import LiveAttempt, Run
 from controlplane.core.shard.admission import Admission
 from controlplane.core.shard.approvals import Approvals
 from controlplane.core.shard.backoffs import Backoffs
-from controlplane.core.shard.book import Book
+from controlplane.core.shard.book import Book, ResultDue
 from controlplane.core.shard.leases import Leases
 from controlplane.core.shard.restored import FORGOTTEN, Aftermath
 from controlplane.core.shard.runs import Runs
@@ -64,6 +64,10 @@ class Outcomes:
         """
         book = self._book
         if event.attempt_id in book.attempts_aside:
+            return
+        if event.attempt_id in book.revived:
+            # A batch writes the rows of ends before those of assignments: this end is for the next.
+            book.wheel.insert(book.now.mono_ms + 1, ResultDue(event))
             return
         book.effects.messages.append(ResultAckMessage(event.agent, event.attempt_id))
         attempt = book.attempts.get(event.attempt_id)

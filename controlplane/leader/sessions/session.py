@@ -20,6 +20,8 @@ from controlplane.leader.sessions.outbox import Outbox
 from controlplane.store.records import ShardWord
 
 PROTOCOL_VERSION = 2
+# A restore leaps over the epochs that agents name: there must be room for it, and for all to come.
+MOST_EPOCH = 2**62
 # Of what was received longer ago, the hello is echoed: an attempt lease only becomes shorter.
 BEATS_KEPT = 16
 _INCARNATION_BYTES = 16
@@ -95,8 +97,12 @@ class Session:
 
 
 def words_of(memories: Iterable[pb.ShardMemory]) -> list[ShardWord]:
-    """What an agent says that it has seen of shards."""
-    return [ShardWord(each.shard, each.epoch, each.holder, each.batch) for each in memories]
+    """What an agent says that it has seen of shards; of an epoch that none can be in, nothing."""
+    return [
+        ShardWord(each.shard, each.epoch, each.holder, each.batch)
+        for each in memories
+        if each.epoch <= MOST_EPOCH
+    ]
 
 
 def greeted(frame: pb.SessionRequest, now_ms: int) -> Session:

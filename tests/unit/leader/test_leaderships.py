@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 from controlplane.coordination.candidacy import LeaderKey, LossReason
 from controlplane.leader.leaderships import CRASH_PAUSE_MS, Leaderships
-from controlplane.store.errors import StoreUnavailable
+from controlplane.store.errors import BatchRefused, StoreUnavailable
 from tests.sim.memory_store import ConnectionLost, Faults, Point
 from tests.sim.virtual import pass_time
 from tests.unit.leader.cluster import WON, Cluster
@@ -24,8 +24,11 @@ class Broken(Faults):
             raise ConnectionLost
 
 
-async def unavailable(_shard):
-    raise StoreUnavailable("no connection")
+def refusing(reason):
+    async def read_shard(_shard):
+        raise reason
+
+    return read_shard
 
 
 @asynccontextmanager
@@ -192,9 +195,10 @@ async def test_a_node_without_a_shard_tells_the_others_that_the_store_answers():
         cluster.store.read_shard = silent
         before = len(cluster.members.published)
         await pass_time(30)
-        cluster.store.read_shard = unavailable
-        await pass_time(30)
-        assert len(cluster.members.published) == before
+        for reason in (StoreUnavailable("no connection"), BatchRefused("no table shard", "42P01")):
+            cluster.store.read_shard = refusing(reason)
+            await pass_time(30)
+            assert len(cluster.members.published) == before
 
 
 @virtual

@@ -1,7 +1,7 @@
 import pytest
 from mainspring.agent.v1 import session_pb2 as pb
 
-from controlplane.leader.sessions.session import BEATS_KEPT, Refused, greeted
+from controlplane.leader.sessions.session import BEATS_KEPT, MOST_EPOCH, Refused, greeted
 from controlplane.store.records import ShardWord
 
 
@@ -91,3 +91,8 @@ def test_a_heartbeat_that_comes_again_is_not_newer():
 def test_what_the_agent_remembers_of_shards_is_kept():
     memory = pb.ShardMemory(shard=3, epoch=4, batch=5, holder=b"h")
     assert greeted(hello(memories=[memory]), 0).words == [ShardWord(3, 4, b"h", 5)]
+
+
+def test_an_epoch_that_no_shard_can_be_in_is_not_believed():
+    memories = [pb.ShardMemory(shard=3, epoch=epoch) for epoch in (MOST_EPOCH, MOST_EPOCH + 1)]
+    assert greeted(hello(memories=memories), 0).words == [ShardWord(3, MOST_EPOCH, b"", 0)]

@@ -7,6 +7,7 @@ from copy import deepcopy
 import pytest
 
 from controlplane.core.effects import StrayNote, WaitKind
+from controlplane.core.events import Inventory
 from controlplane.core.shard.restored import FORGOTTEN, UNSURE
 from controlplane.core.states import AttemptState, RunState
 from controlplane.core.time.deadlines import Now
@@ -181,6 +182,19 @@ def test_its_result_may_come_again_before_that():
     assert bench.state() is RunState.SUCCEEDED
     bench.wait(1)
     assert bench.acknowledged == [attempt_id]
+
+
+def test_what_ends_in_the_step_that_makes_it_live_counts_in_a_batch_of_its_own():
+    bench, (agent, attempt_id) = forgotten()
+    live = ((attempt_id, bench.now.wall_us),)
+    life = bench.fleet.room(agent).incarnation
+    told = Inventory(agent, life, live, (), (bench.subjects[attempt_id],))
+    bench.step(told, finished(agent, attempt_id, SUCCEEDED, bench.now.wall_us))
+    assert bench.acknowledged == []
+    assert bench.tasks() == {"a": "RUNNING"}
+    bench.wait(1)
+    assert bench.acknowledged == [attempt_id]
+    assert bench.state() is RunState.SUCCEEDED
 
 
 def test_an_attempt_of_which_nobody_hears_is_lost_as_always():
