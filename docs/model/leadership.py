@@ -1,255 +1,113 @@
 """Two nodes, one shard: who leads it, and what becomes of the batches that a leader sends.
 
-Models: the key in etcd, which may vanish at any time; the shard's row in PostgreSQL and its lock;
-transactions that arrive late, or whose answer nobody hears; nodes that die. A pause needs no step
-of its own: whoever pauses takes none. What a batch holds is one attempt to be spoken of.
+Models: the key in etcd, which may vanish; the shard's row in PostgreSQL; transactions that arrive
+late, or whose answer nobody hears. Who pauses or is dead takes no steps.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from docs.model.search import Model, Rules
-
-RULES = {
-    "fence": ("paused", "A batch begins with a fence: the row must have the leader's epoch."),
-    "row_lock": ("paused", "The fence locks the row until its batch has committed."),
-    "commit_then_speak": ("paused", "Nothing is said before the batch has committed."),
-    "compare_epoch": ("paused", "A takeover succeeds only from the epoch that was read."),
-    "verify_key": ("paused", "After the epoch was read, etcd is asked if the key is still ours."),
-    "batch_number": ("unknown", "The fence counts: only batch n-1 is followed by batch n."),
-    "same_batch_again": ("unknown", "After an unknown outcome the same batch is sent again."),
-    "own_nonce": ("unknown", "A takeover of unknown outcome was ours if our nonce is in the row."),
-    "end_blockers": ("unknown", "Whoever waits for the row ends the backend that has locked it."),
+SCENES = {
+    "paused": ("loss attempt", "loss loss loss attempt attempt attempt"),
+    "unknown": ("loss unknown attempt attempt", "loss loss unknown unknown attempt attempt"),
 }
-NAME = "AB"
-IDLE, WON, READ, VERIFIED, LEADING = "idle", "has won", "has read", "has verified", "leads"
-SENT, FENCED, HUNG = "sent", "fenced", "hung"
-Steps = Iterator[tuple[str, "World"]]
+
+
+class Row(NamedTuple):
+    epoch: int = 0  # of the shard; a takeover writes the next one, and batch 0
+    batch: int = 0
+    what: int = 0  # the nonce of a takeover; the attempt that a batch assigns
+
+    def __str__(self) -> str:
+        return f"{'batch' if self.batch else 'takeover'} {self.epoch}.{self.batch}"
 
 
 class Node(NamedTuple):
-    """`won`: when it won the key, which is its nonce too. `trying`: what its batch holds, or 0."""
-
-    stage: str = IDLE
-    won: int = 0
-    epoch: int = 0
-    batch: int = 0
-    trying: int = 0
-
-
-class Transaction(NamedTuple):
-    """`batch` 0: a takeover that expects `epoch`. `what`: the nonce, or what the batch holds."""
-
-    node: int
-    epoch: int
-    batch: int
-    what: int
-    phase: str = SENT
-    heard: bool = True
+    stage: str = "idle"
+    nonce: int = 0  # which winning of the key was its own
+    row: Row = Row()  # as it was read or written last
+    sent: Row = Row()  # what is sent and not answered
 
 
 class World(NamedTuple):
-    """`key`: (node, when it won). `holder`: the nonce in the row. `wrong`: a broken invariant."""
-
-    losses: int
-    unknowns: int
-    deaths: int
-    attempts: int
-    key: tuple[int, int] | None = None
-    wins: int = 0
-    epoch: int = 0
-    holder: int = 0
-    batch: int = 0
-    wire: frozenset[Transaction] = frozenset()
+    left: str  # faults that may still happen, and attempts that may still be assigned
+    off: str = ""  # the rule that is taken out
+    key: int = 0  # the nonce of who holds it
+    made: int = 0  # nonces and attempts so far
+    log: tuple[Row, ...] = (Row(-1), Row())  # what the row was; the last is what it is
+    wire: frozenset[tuple[int, Row, bool]] = frozenset()  # whose, what, if it hears the answer
     nodes: tuple[Node, ...] = (Node(), Node())
-    made: int = 0
-    stored: frozenset[int] = frozenset()
-    said: frozenset[int] = frozenset()
-    wrong: str = ""
+    said: frozenset[int] = frozenset()  # attempts that were spoken of
 
-    def node(self, n: int, **changes: Any) -> World:
-        nodes = list(self.nodes)
-        nodes[n] = nodes[n]._replace(**changes)
-        return self._replace(nodes=tuple(nodes))
+    def node(self, n: int, **changes: Any) -> "World":
+        node = self.nodes[n]._replace(**changes)
+        return self._replace(nodes=(*self.nodes[:n], node, *self.nodes[n + 1 :]))
 
-    def send(self, n: int, epoch: int, batch: int, what: int) -> World:
-        return self._replace(wire=self.wire | {Transaction(n, epoch, batch, what)})
+    def send(self, n: int, row: Row) -> tuple[str, "World"]:
+        after = self._replace(wire=self.wire | {(n, row, True)}).node(n, sent=row)
+        return f"{'AB'[n]} sends {row}", after
 
-    def gone(self, tx: Transaction, *, left: Transaction | None = None) -> World:
-        return self._replace(wire=self.wire - {tx} | ({left} if left else set()))
+    def steps(self) -> Iterator[tuple[str, "World"]]:
+        for n, node in enumerate(self.nodes):
+            if not any(heard for whose, _, heard in self.wire if whose == n):
+                yield from self.campaign(n, node)
+        for n, row, heard in self.wire:
+            gone = self._replace(wire=self.wire - {(n, row, heard)})
+            yield gone.arrive(n, row, heard=heard)
 
-    def awaits(self, n: int) -> bool:
-        return any(tx.node == n and tx.heard for tx in self.wire)
+    def campaign(self, n: int, node: Node) -> Iterator[tuple[str, "World"]]:
+        """Win the key → read the epoch → is the key still mine? → take over → commit → speak."""
+        row, made = self.log[-1], self.made + 1
+        if node.stage == "idle" and not self.key:
+            after = self._replace(made=made, key=made)
+            yield f"{'AB'[n]} wins the key", after.node(n, stage="won", nonce=made)
+        elif node.stage == "won":
+            yield f"{'AB'[n]} reads epoch {row.epoch}", self.node(n, stage="read", row=row)
+        elif node.stage == "read" and self.key != node.nonce and self.off != "verify_key":
+            yield f"{'AB'[n]} finds its key lost", self.node(n, **Node()._asdict())
+        elif node.stage == "read":
+            yield self.node(n, stage="tries").send(n, Row(node.row.epoch + 1, 0, node.nonce))
+        elif node.sent.epoch and (self.off != "same_batch_again" or node.stage == "tries"):
+            yield self.send(n, node.sent)
+        elif node.stage == "leads" and "attempt" in self.left:
+            said = self.said | ({made} if self.off == "commit_then_speak" else set())
+            after = self._replace(left=self.left.replace("attempt", "", 1), made=made, said=said)
+            yield after.send(n, Row(node.row.epoch, node.row.batch + 1, made))
 
-    def gives_up(self, n: int) -> World:
-        """Deletes its key, if it is still the one it won, and starts over."""
-        mine = self.key == (n, self.nodes[n].won)
-        return self._replace(key=None if mine else self.key).node(n, **Node()._asdict())
+    def arrive(self, n: int, new: Row, *, heard: bool) -> tuple[str, "World"]:
+        """The row decides, and tells the node that listens whether what it sent is there."""
+        old, fits = self.log[-1], self.log[-1].epoch == new.epoch - 1 or self.off == "compare_epoch"
+        if new.batch:
+            counts = old.batch == new.batch - 1 or self.off == "batch_number"
+            fits = (old.epoch == new.epoch and counts) or self.off == "fence"
+        row, after = (new, self._replace(log=(*self.log, new))) if fits else (old, self)
+        ours = new.batch or row == new or self.off == "own_nonce"
+        if heard and row[:2] == new[:2] and ours:
+            said = self.said | ({new.what} if new.batch else set())
+            after = after._replace(said=said).node(n, stage="leads", row=row, sent=Row())
+        elif heard:
+            key = 0 if self.key == self.nodes[n].nonce else self.key
+            after = after._replace(key=key).node(n, **Node()._asdict())
+        return f"{'AB'[n]}'s {new} {'commits' if fits else 'is refused'}", after
 
+    def faults(self) -> Iterator[tuple[str, str, "World"]]:
+        yield "loss", "etcd loses the key", self._replace(key=0)
+        for n, row, heard in self.wire:
+            wire = self.wire - {(n, row, heard)} | {(n, row, False)}
+            yield "unknown", f"{'AB'[n]} hears no more of its {row}", self._replace(wire=wire)
 
-def campaign(s: World, on: Rules) -> Steps:
-    """The key in etcd decides who tries: win the key → read the epoch → is the key still mine?"""
-    if s.key and s.nodes[s.key[0]].won != s.key[1]:
-        yield "the key of a dead node expires", s._replace(key=None)
-    for n, node in enumerate(s.nodes):
-        if node.stage == IDLE and s.key is None:
-            won = s.wins + 1
-            yield (
-                f"{NAME[n]} wins the key",
-                s._replace(key=(n, won), wins=won).node(n, stage=WON, won=won),
-            )
-        elif node.stage == WON:
-            yield f"{NAME[n]} reads epoch {s.epoch}", s.node(n, stage=READ, epoch=s.epoch)
-        elif node.stage == READ and (s.key == (n, node.won) or "verify_key" not in on):
-            yield f"{NAME[n]} goes on: the key is its own", s.node(n, stage=VERIFIED)
-        elif node.stage == READ:
-            yield f"{NAME[n]} finds the key lost", s.gives_up(n)
+    def broken(self) -> dict[str, bool]:
+        old, new = self.log[-2:]
+        leading = [node.row.epoch for node in self.nodes if node.stage == "leads"]
+        nonces = [row.what for row in self.log if not row.batch]
+        return {
+            "I1: an epoch comes twice": not new.batch and new.epoch <= old.epoch,
+            "I2: a commit of an epoch follows the takeover of the next": new.epoch < old.epoch,
+            "I2: two nodes lead an epoch": len(set(leading)) < len(leading),
+            "I5: said, not committed": not self.said <= {row.what for row in self.log if row.batch},
+            "I8: a batch is applied twice": new[:2] <= old[:2],
+            "the key: who had lost it deposes who won it later": nonces != sorted(nonces),
+        }
 
-
-def send(s: World, on: Rules) -> Steps:
-    """One transaction at a time: the takeover, then batches, numbered."""
-    for n, node in enumerate(s.nodes):
-        if s.awaits(n):
-            continue
-        if node.stage == VERIFIED:
-            yield (
-                f"{NAME[n]} sends its takeover of epoch {node.epoch}",
-                s.send(n, node.epoch, 0, node.won),
-            )
-        elif node.stage == LEADING:
-            again = node.trying and "same_batch_again" in on
-            what = node.trying if again else s.made + 1
-            if what <= s.attempts:
-                after = s._replace(made=max(s.made, what)).node(n, trying=what)
-                if "commit_then_speak" not in on:
-                    after = after._replace(said=s.said | {what})
-                line = f"{NAME[n]} sends batch {node.epoch}.{node.batch + 1}: attempt {what}"
-                yield line, after.send(n, node.epoch, node.batch + 1, what)
-
-
-def arrive(s: World, on: Rules) -> Steps:
-    """PostgreSQL decides who leads: the condition is tested when the row's lock is had."""
-    locked = any(tx.phase != SENT for tx in s.wire) and "row_lock" in on
-    for tx in s.wire:
-        if tx.phase != SENT or locked:
-            continue
-        if tx.batch:
-            counted = s.batch == tx.batch - 1 or "batch_number" not in on
-            fits = (s.epoch == tx.epoch and counted) or "fence" not in on
-        else:
-            fits = s.epoch == tx.epoch or "compare_epoch" not in on
-        if not fits:
-            yield f"{name(tx)} is refused", refused(s.gone(tx), tx, on)
-        elif tx.batch:
-            yield f"{name(tx)} passes the fence", s.gone(tx, left=tx._replace(phase=FENCED))
-        else:
-            yield f"{name(tx)} commits", taken(s.gone(tx), tx)
-
-
-def commit(s: World, on: Rules) -> Steps:
-    """What has passed the fence commits some time, whether its node still listens or not."""
-    for tx in s.wire:
-        if tx.phase == FENCED:
-            wrong = s.wrong
-            if tx.epoch < s.epoch:
-                wrong = "I2: a commit of an epoch follows the takeover of the next"
-            elif tx.batch <= s.batch:
-                wrong = "I8: a batch is applied twice, or over another"
-            after = s.gone(tx)._replace(batch=tx.batch, stored=s.stored | {tx.what}, wrong=wrong)
-            yield f"{name(tx)} commits", committed(after, tx)
-
-
-def end_blockers(s: World, on: Rules) -> Steps:
-    """Blockers are found with pg_blocking_pids and their backends terminated."""
-    if "end_blockers" in on and any(tx.phase == SENT for tx in s.wire):
-        for tx in s.wire:
-            if tx.phase != SENT:
-                yield f"{name(tx)} is ended: another waits for its lock", s.gone(tx)
-
-
-def name(tx: Transaction) -> str:
-    what = f"batch {tx.epoch}.{tx.batch}" if tx.batch else f"takeover of epoch {tx.epoch}"
-    return f"the {what} of {NAME[tx.node]}"
-
-
-def taken(s: World, tx: Transaction) -> World:
-    wrong = s.wrong
-    if tx.epoch + 1 <= s.epoch:
-        wrong = "I1: the epochs of the shard do not grow"
-    elif tx.what < s.holder:
-        wrong = "the key: a leader is deposed by one that had lost the key before"
-    after = s._replace(epoch=tx.epoch + 1, holder=tx.what, batch=0, wrong=wrong)
-    return leads(after, tx) if tx.heard else after
-
-
-def leads(s: World, tx: Transaction) -> World:
-    return s.node(tx.node, stage=LEADING, epoch=tx.epoch + 1, batch=0, trying=0)
-
-
-def committed(s: World, tx: Transaction) -> World:
-    if not tx.heard:
-        return s
-    return s._replace(said=s.said | {tx.what}).node(tx.node, batch=tx.batch, trying=0)
-
-
-def refused(s: World, tx: Transaction, on: Rules) -> World:
-    """The row tells why: it is there already, or another one leads."""
-    if not tx.heard:
-        return s
-    if tx.batch:
-        there = (s.epoch, s.batch) == (tx.epoch, tx.batch)
-        return committed(s, tx) if there else s.gives_up(tx.node)
-    mine = s.epoch == tx.epoch + 1 and (s.holder == tx.what or "own_nonce" not in on)
-    return leads(s, tx) if mine else s.gives_up(tx.node)
-
-
-def faults(s: World, on: Rules) -> Steps:
-    if s.losses and s.key:
-        yield "etcd loses the key", s._replace(key=None, losses=s.losses - 1)
-    for tx in s.wire:
-        unheard = s._replace(unknowns=s.unknowns - 1)
-        if s.unknowns and tx.heard:
-            line = f"{NAME[tx.node]} loses the connection with {name(tx)}"
-            yield line, unheard.gone(tx, left=tx._replace(heard=False))
-            if tx.phase == FENCED:
-                hung = tx._replace(heard=False, phase=HUNG)
-                yield f"{line}, which hangs", unheard.gone(tx, left=hung)
-    for n, node in enumerate(s.nodes):
-        if s.deaths and node.stage != IDLE:
-            after = s._replace(
-                deaths=s.deaths - 1,
-                wire=frozenset(tx._replace(heard=tx.heard and tx.node != n) for tx in s.wire),
-            )
-            yield f"{NAME[n]} dies, and starts again", after.node(n, **Node()._asdict())
-
-
-def broken(s: World) -> str:
-    leading = [node.epoch for node in s.nodes if node.stage == LEADING]
-    if s.wrong:
-        return s.wrong
-    if len(set(leading)) < len(leading):
-        return f"I2: two nodes lead epoch {leading[0]}"
-    if s.said - s.stored:
-        return "I5: an attempt is assigned that is not committed"
-    return ""
-
-
-def good(s: World) -> bool:
-    """The leader of the present epoch has nothing in its way."""
-    leads = any(node.stage == LEADING and node.epoch == s.epoch for node in s.nodes)
-    return leads and all(tx.phase == SENT for tx in s.wire)
-
-
-MODEL = Model(
-    RULES,
-    {
-        "paused": (World(1, 0, 1, 1), World(2, 0, 1, 2)),
-        "unknown": (World(1, 1, 0, 2), World(2, 2, 0, 2)),
-    },
-    (campaign, send, arrive, commit, end_blockers),
-    (faults,),
-    broken,
-    good,
-)
+    def good(self) -> bool:
+        return any(node.stage == "leads" and node.row == self.log[-1] for node in self.nodes)
