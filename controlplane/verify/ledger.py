@@ -83,7 +83,11 @@ def _timetable(row: InstantEvidence) -> Timetable | None:
         return None
     if row.instant_us <= row.dag_updated_us:
         return None
-    timetable = parse_definition(row.definition, 0)
+    try:
+        timetable = parse_definition(row.definition, 0)
+    except ValueError:
+        # Damaged, or the tz data here lacks its zone: a leader sets such a schedule aside.
+        return None
     if isinstance(timetable, Once) or next_instant(timetable, row.instant_us - 1) != row.instant_us:
         return None
     return timetable

@@ -110,7 +110,11 @@ def judge_version(row: VersionEvidence) -> Iterator[Violation]:
     if sha256(row.spec).digest() != row.digest:
         yield Violation(Invariant.I8, subject, "its definition is not the one of its digest")
         return
-    tasks = len(parse_spec(row.spec).tasks)
+    try:
+        tasks = len(parse_spec(row.spec).tasks)
+    except CodecError as error:
+        yield Violation(Invariant.I8, subject, str(error))
+        return
     counts = {row.task_count, row.dag_task_count} if row.current else {row.task_count}
     if counts != {tasks}:
         detail = f"it has {tasks} tasks, and {', '.join(map(str, sorted(counts)))} are counted"

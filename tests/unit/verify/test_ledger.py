@@ -57,6 +57,11 @@ def test_instants_of_another_timetable_are_no_part_of_it():
     assert found([row(1, definition="cron UTC @once", next_us=None)]) == []
 
 
+def test_nothing_is_concluded_from_a_timetable_that_cannot_be_read_here():
+    for definition in ("cron Nowhere/Town * * * * *", "interval often", ""):
+        assert found([row(1, definition=definition), row(3, definition=definition)]) == []
+
+
 def test_a_schedule_that_is_gone_is_not_asked_for_more():
     assert found([row(1, definition=None), row(9, definition=None)]) == []
 

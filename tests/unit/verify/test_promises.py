@@ -92,6 +92,7 @@ def test_a_definition_is_that_of_its_digest_and_counted():
     for wrong, invariant in (
         (good._replace(spec=None), Invariant.I8),
         (good._replace(digest=sha256(b"").digest()), Invariant.I8),
+        (good._replace(spec=b"\xff", digest=sha256(b"\xff").digest()), Invariant.I8),
         (good._replace(task_count=2), Invariant.I15),
         (good._replace(dag_task_count=2), Invariant.I15),
     ):
