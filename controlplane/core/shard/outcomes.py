@@ -140,6 +140,7 @@ class Outcomes:
         run, task = attempt.run, attempt.task
         run.lost[task] = attempt.attempt_id
         self._book.late.remember(attempt.attempt_id, run, task)
+        self._aftermath.gave_up(attempt.attempt_id)
         if run.state not in STARTING_RUN:
             self._end(attempt, event)
             self._runs.release(run, run.end(task, TaskEvent.CANCEL))

@@ -62,7 +62,7 @@ class Aftermath:
         self._strays: dict[bytes, Stray] = {}
         self._by_agent: dict[tuple[str, bytes], dict[bytes, Stray]] = {}
         self._by_subject: dict[tuple[bytes, str], Stray] = {}
-        self._ended: frozenset[bytes] = frozenset()
+        self._ended: set[bytes] = set()
 
     @property
     def holding(self) -> bool:
@@ -72,7 +72,7 @@ class Aftermath:
     def recover(self, record: RestoredRecord, ended: frozenset[bytes]) -> None:
         """A takeover. `ended`: attempts of live runs that are over and decided nothing."""
         book = self._book
-        book.restored_us, self._hold, self._ended = record.us, record.hold, ended
+        book.restored_us, self._hold, self._ended = record.us, record.hold, set(ended)
         if self.holding:
             self._since_ms = book.now.mono_ms + self._times.authority_ms + 1
             if record.hold == EVERYTHING:
@@ -174,6 +174,11 @@ class Aftermath:
         if subject is not None and self._by_subject.get((subject.run_id, subject.task)) is stray:
             del self._by_subject[subject.run_id, subject.task]
 
+    def gave_up(self, attempt_id: bytes) -> None:
+        """An attempt is over for the store, whatever its agent may say later."""
+        if self.holding:
+            self._ended.add(attempt_id)
+
     def told_anew(self, agent: str, incarnation: bytes) -> None:
         """An agent says all that it holds: what was known of it is out of date."""
         for attempt_id in list(self._by_agent.pop((agent, incarnation), ())):
@@ -198,6 +203,7 @@ class Aftermath:
 
     def _forget_all(self) -> None:
         self._hold = NOTHING
+        self._ended.clear()
         self._strays.clear()
         self._by_agent.clear()
         self._by_subject.clear()

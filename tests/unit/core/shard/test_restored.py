@@ -366,6 +366,23 @@ def test_what_the_store_knows_to_be_over_is_not_taken_in(number):
     assert bench.store.live == {}
 
 
+def test_what_was_given_up_in_the_period_is_not_taken_in():
+    bench, _ = forgotten({"a": "", "b": ""}, disconnect=LONG)
+    bench.held.clear()
+    bench.inventory()
+    bench.wait(HOLD_MS)
+    agent, attempt_id = bench.holder("b")
+    bench.gone()
+    bench.wait(LOST_MS + 1)
+    assert [row.state for row in bench.effects.writes.done] == [LOST]
+    bench.connect()
+    bench.inventory(live={attempt_id: bench.now.wall_us})
+    assert bench.effects.strays == [StrayNote(agent, attempt_id, ended=False, taken=False)]
+    assert bench.holder("b") != (agent, attempt_id)
+    bench.beat()
+    assert bench.extended == []
+
+
 def test_a_late_result_of_an_attempt_that_was_given_up_counts_as_always():
     bench = running({"a": ""})
     agent, attempt_id = bench.holder("a")
