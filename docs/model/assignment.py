@@ -13,7 +13,7 @@ SCENES = {
     "network": ("takeover cut refusal restart", "takeover takeover cut cut refusal restart"),
     "host": ("restart reboot", "takeover restart reboot"),
     "wipe": ("wipe clock", "wipe takeover clock"),
-    "lease": ("takeover clock", "takeover takeover clock"),
+    "lease": ("takeover clock", "takeover cut clock"),
 }
 LEASE = GRACE = AUTHORITY = 1
 
