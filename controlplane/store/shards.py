@@ -44,9 +44,10 @@ from controlplane.store.records import (
 )
 from controlplane.store.recovery import read_live_rows, read_specs
 from controlplane.store.restored import contradicted, mark_restored
-from controlplane.store.transaction import known_failure, read_state, write_batch
+from controlplane.store.transaction import Execute, known_failure, read_state, write_batch
 
 _TAKE_OVER = query("take_over")
+_NOTE_SERVER = query("note_server")
 _TERMINATE_BLOCKERS = query("terminate_blockers")
 _READ_COMMANDS = query("read_commands")
 _RESERVE_RUN_KEYS = query("reserve_run_keys")
@@ -68,6 +69,8 @@ class PostgresShardStore:
         self._settings = settings
         self._connections = LeaderConnections(dsn, settings)
         self._parameters = reader_parameters(settings)
+        # By shard: the connection whose server its row names.
+        self._noted: dict[int, asyncpg.Connection] = {}
 
     async def close(self) -> None:
         """Ends all connections."""
@@ -77,6 +80,7 @@ class PostgresShardStore:
         """Gives the connection of a shard up, when it is not led here any more."""
         self._connections.release(shard)
         self._connections.release(_reading(shard))
+        self._noted.pop(shard, None)
 
     async def read_shard(self, shard: int) -> ShardState:
         async with self._connections.lend(shard) as connection:
@@ -108,6 +112,7 @@ class PostgresShardStore:
                     raise CommitUnknown(f"the connection failed in a takeover: {error}") from error
                 raise refusal_of(error) from error
             if epoch is not None:
+                self._noted[shard] = connection
                 return epoch
             found = await read_state(connection, shard)
         if found.holder == holder:
@@ -141,14 +146,30 @@ class PostgresShardStore:
             statements.insert(0, mark)
         return await self._write(fence, statements, settle=settle)
 
-    async def _write(self, fence: Fence, statements: Sequence[Statement], *, settle: bool) -> bool:
+    async def _write(self, fence: Fence, statements: list[Statement], *, settle: bool) -> bool:
         if settle:
             return await self._settle(fence, statements)
         async with self._connections.lend(fence.shard) as connection:
             with deadline(connection, self._settings.statement_ms):
-                return await write_batch(connection, fence, statements)
+                return await self._write_on(connection, fence, statements)
 
-    async def _settle(self, fence: Fence, statements: Sequence[Statement]) -> bool:
+    async def _write_on(
+        self,
+        connection: asyncpg.Connection,
+        fence: Fence,
+        statements: list[Statement],
+        execute: Execute | None = None,
+    ) -> bool:
+        """The first batch on a connection notes its server, unless a takeover has done so there."""
+        shard = fence.shard
+        if self._noted.get(shard) is not connection:
+            statements = [*statements, Statement(_NOTE_SERVER, (shard,))]
+        by_this_call = await write_batch(connection, fence, statements, execute)
+        if by_this_call:
+            self._noted[shard] = connection
+        return by_this_call
+
+    async def _settle(self, fence: Fence, statements: list[Statement]) -> bool:
         """The same batch again; a failure before its fence was answered tells nothing new."""
         answered = False
         try:
@@ -161,7 +182,7 @@ class PostgresShardStore:
                     return tag
 
                 with deadline(connection, self._settings.statement_ms):
-                    return await write_batch(connection, fence, statements, execute)
+                    return await self._write_on(connection, fence, statements, execute)
         except (StoreUnavailable, BatchRefused) as error:
             if answered:
                 raise

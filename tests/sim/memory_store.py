@@ -180,10 +180,12 @@ class MemoryDatabase:
                 self.tables[table][key] = row
 
     def note_server(self, state: ShardState, server: str) -> None:
-        """The server of a takeover; another one than before may lack commits."""
+        """The server of a takeover or of a batch. Another one than before may lack commits; not of
+        a leader whose batch passes there.
+        """
         shard, before = state.shard, self.servers[state.shard]
         self.servers[shard] = server
-        if before not in ("", server):
+        if before not in ("", server) and not state.batch:
             reason = f"the server is {server} and was {before}"
             self.restored[shard] = RestoredRecord(state.epoch, self.now_us(), 2, reason)
 
@@ -392,6 +394,7 @@ class MemoryStore:
                 transaction.rollback()
                 return judge_fence(fence, found)
             transaction.state = found._replace(batch=batch)
+            transaction.server = self.database.server
             fill(transaction)
             await self._at_write(transaction, shard)
         await self._finish(transaction, shard)

@@ -51,6 +51,17 @@ INSERT INTO shard_epoch (shard, epoch, holder, node, address, taken_over_us)
 SELECT shard, epoch, holder, node, address, taken_over_us FROM taken
 RETURNING epoch;
 
+-- name: note_server
+-- Part of the first batch on a connection. Who passes the fence on another server lost nothing
+-- there, so the next takeover is not one of a store that may have gone back.
+UPDATE shard SET server = found.server
+FROM (
+    SELECT control.system_identifier::text
+        || '/' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) AS server
+    FROM pg_control_system() AS control
+) AS found
+WHERE shard.shard = $1 AND shard.server <> found.server;
+
 -- name: terminate_blockers
 -- Whoever holds the lock that the backend $1 waits for. Repeated while it waits.
 SELECT count(pg_terminate_backend(blocker)) AS terminated

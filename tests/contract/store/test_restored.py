@@ -131,6 +131,17 @@ async def test_another_server_marks_the_shard_in_its_takeover(harness):
     assert (await restored_of(store)).epoch == 1 + EPOCH_LEAP
 
 
+async def test_a_leader_that_goes_on_on_another_server_has_lost_nothing(harness):
+    store = harness.store
+    await take_over(store, 0)
+    await commits(store, 1, 2)
+    await harness.promote()
+    store.release(0)
+    await store.commit(Fence(0, 1, 3), Writes())
+    assert await take_over(store, 1, OTHER) == 2
+    assert (await restored_of(store)).hold == 0
+
+
 async def test_the_hold_changes_only_behind_the_fence(harness):
     store = harness.store
     marked = (await store.mark_restored(WHY))[0]
