@@ -43,7 +43,7 @@ class Group:
 
 GROUPS = (
     Group("unit", ("unit", "property", "golden"), 60),
-    Group("contract", ("contract",), 60),
+    Group("contract", ("contract",), 120, workers=2),
     Group("simulation", ("sim", "museum"), 120),
     Group("system", ("system", "integration"), 240, apart=("system/survival",)),
     Group("survival", ("system/survival",), 400, workers=2),

@@ -165,14 +165,22 @@ class Up:
         return [" ".join(argv) for each in self.children() if (argv := command_line(each))]
 
     def child(self, name: str) -> psutil.Process:
-        """The process of a node or an agent, by its name."""
+        """The process of a node or an agent, by its name; one that was just begun is not yet told
+        by its command line.
+        """
+        eventually(lambda: self._child(name) is not None)
+        found = self._child(name)
+        assert found is not None, f"{name} ended meanwhile"
+        return found
+
+    def _child(self, name: str) -> psutil.Process | None:
         for each in psutil.Process(self.pid).children(recursive=True):
             argv = command_line(each)
             if ("--node" in argv and argv[argv.index("--node") + 1] == name) or (
                 "agent.main" in argv and argv[argv.index("--name") + 1] == name
             ):
                 return each
-        raise AssertionError(f"{name} does not run")
+        return None
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Sends a signal and waits; returns the exit status."""
