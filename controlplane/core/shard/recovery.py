@@ -68,9 +68,9 @@ class Recovery:
         of their creation.
         """
         aside = [_not_read(version) for version in stored.unreadable]
-        stored = self._readable(stored)
         versions = {(version.key, version.digest): version for version in stored.versions}
         self._heads(stored, versions)
+        stored = self._readable(stored)
         unreadable = {(version.key, version.digest) for version in stored.unreadable}
         for record in stored.schedules:
             aside += self._schedule(record, unreadable)
@@ -105,7 +105,11 @@ class Recovery:
         book = self._book
         unreadable = {(version.key, version.digest) for version in stored.unreadable}
         aside = {row.run for row in stored.runs if (row.key, row.digest) in unreadable}
-        book.runs_aside |= {row.run_id for row in stored.runs if row.run in aside}
+        for row in stored.runs:
+            if row.run in aside:
+                book.runs_aside.add(row.run_id)
+                # It counts among the runs that its DAG may have at a time.
+                book.dags[row.key].active += RunState(row.state) is not RunState.QUEUED
         book.attempts_aside |= {row.attempt_id for row in stored.live if row.run in aside}
         book.attempts_aside |= {row.attempt_id for row in stored.ended if row.run in aside}
         return stored._replace(

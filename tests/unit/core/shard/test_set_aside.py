@@ -76,6 +76,15 @@ def test_commands_about_a_run_that_is_set_aside_are_answered(bench):
         assert (answer.outcome, answer.detail) == (CommandOutcome.REFUSED, ASIDE)
 
 
+def test_a_run_that_is_set_aside_counts_among_those_of_its_dag(bench):
+    bench.recover(TORN)
+    bench.inventory()
+    bench.start(dag({"x": ""}, max_active_runs=1))
+    assert bench.state() is RunState.QUEUED
+    bench.apply(dag({"x": ""}, max_active_runs=2))
+    assert bench.assigned == ["x"]
+
+
 def scheduled(definition):
     bench = ShardBench()
     bench.agent()
