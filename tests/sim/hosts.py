@@ -84,6 +84,8 @@ class SimHost:
         # Supervisors whose folder was deleted: nobody can reach them any more.
         self.forlorn: list[SimSupervisor] = []
         self._rate, self._skew_us = clock
+        # The last reading of the clocks, and when it was read: at one moment they show one time.
+        self._read_s, self._reading = -1.0, Now(0, 0)
         self._dialling: asyncio.TimerHandle | None = None
         self._boot()
 
@@ -92,8 +94,12 @@ class SimHost:
     def now(self) -> Now:
         """Both clocks of this host."""
         loop = self.loop
-        since_boot_ms = (loop.time() - self._booted_s) * self._rate * 1_000
-        return Now(loop.wall_us + self._skew_us, self._first_ms + round(since_boot_ms))
+        now_s = loop.time()
+        if now_s != self._read_s:
+            since_boot_ms = (now_s - self._booted_s) * self._rate * 1_000
+            mono_ms = self._first_ms + round(since_boot_ms)
+            self._read_s, self._reading = now_s, Now(loop.wall_us + self._skew_us, mono_ms)
+        return self._reading
 
     def later(self, mono_ms: int, function: Callable[[], None]) -> asyncio.TimerHandle:
         """Calls a function when the clock since the boot shows a time."""
@@ -105,6 +111,7 @@ class SimHost:
         self._first_ms = self.now().mono_ms
         self._booted_s = self.loop.time()
         self._rate = rate
+        self._read_s = -1.0
         if self.agent is not None:
             self.agent.clock_changed()
 
@@ -120,6 +127,7 @@ class SimHost:
         self.boot += 1
         self._booted_s = self.loop.time()
         self._first_ms = self.random.randint(5_000, 60_000)
+        self._read_s = -1.0
         self.start_agent()
 
     def start_agent(self) -> None:

@@ -65,8 +65,8 @@ class Instants:
                 mine = written.pop(key, [])
                 self._moved(self._tables["schedule"].get(key), after, mine)
                 self._ended(mine, runs)
-        hold(not written, "I7", f"instants of schedules that do not move: {written}")
-        hold(not runs, "I7", f"scheduled runs without an instant: {runs}")
+        hold(not written, "I7", lambda: f"instants of schedules that do not move: {written}")
+        hold(not runs, "I7", lambda: f"scheduled runs without an instant: {runs}")
 
     def _new_of_a_schedule(self, key: Key, row: Row | None) -> bool:
         return row is not None and bool(row["schedule"]) and key not in self._tables["run"]
@@ -75,21 +75,29 @@ class Instants:
         """A schedule goes on; its rows are those of the instants that it has passed."""
         told = sorted(row["instant_us"] for row in written)
         if before is None:
-            hold(not told, "I7", f"{after} is new and has passed {told}")
+            hold(not told, "I7", lambda: f"{after} is new and has passed {told}")
             return
         passed = self._sequence(before)
         expected = [instant for _, instant in zip(told, passed, strict=False)]
         if after is not None and after["definition"] == before["definition"]:
-            hold(told == expected, "I7", f"{before} passes {told} instead of {expected}")
+            hold(told == expected, "I7", lambda: f"{before} passes {told} instead of {expected}")
             next_us = next(passed, None)
-            hold(after["next_us"] == next_us, "I7", f"{before} becomes {after} and passes {told}")
+            hold(
+                after["next_us"] == next_us,
+                "I7",
+                lambda: f"{before} becomes {after} and passes {told}",
+            )
             return
         # Instants of the old timetable, then some of the new one, all in one batch.
         mine = sum(1 for one, other in zip(told, expected, strict=False) if one == other)
         later = all(one > (before["next_us"] or 0) for one in told[mine:])
-        hold(told[:mine] == expected[:mine] and later, "I7", f"{before}, then {after}: {told}")
+        hold(
+            told[:mine] == expected[:mine] and later,
+            "I7",
+            lambda: f"{before}, then {after}: {told}",
+        )
         behind = after is None or not told or (after["next_us"] or told[-1] + 1) > told[-1]
-        hold(behind, "I7", f"{after} has passed {told}")
+        hold(behind, "I7", lambda: f"{after} has passed {told}")
 
     def _sequence(self, schedule: Row) -> Iterator[int]:
         instant_us = schedule["next_us"]
@@ -107,13 +115,17 @@ class Instants:
                 hold(row["reason"] and row["run_id"] is None, "I7", row)
                 continue
             run = runs.get(row["run_id"])
-            hold(run is not None and run["schedule"] == row["schedule"], "I7", f"{row}: {run}")
+            hold(
+                run is not None and run["schedule"] == row["schedule"],
+                "I7",
+                f"{row}: {run}",
+            )
             assert run is not None
             hold(run["logical_us"] == latest, "I7", f"{row}: {run}")
             if outcome is InstantOutcome.RUN:
                 hold(row["instant_us"] == latest, "I7", f"{row}: {run}")
                 self._in_time(row["instant_us"])
-        hold(len(mine) <= 1, "I7", f"several runs at one time: {mine}")
+        hold(len(mine) <= 1, "I7", lambda: f"several runs at one time: {mine}")
         for run in mine:
             del runs[run["run_id"]]
 
@@ -121,7 +133,7 @@ class Instants:
         since_us = self.healthy_since_us()
         if since_us is not None and since_us <= instant_us:
             late_us = self._database.now_us() - instant_us - self.skew_us
-            hold(late_us <= LATENESS_US, "I17", f"a run is {late_us} µs late")
+            hold(late_us <= LATENESS_US, "I17", lambda: f"a run is {late_us} µs late")
 
     def check_end(self, slack_us: int) -> None:
         """Healed, no schedule is behind the time by more than `slack_us`."""

@@ -77,13 +77,17 @@ class Invariants:
         """An assignment arrived at an agent."""
         self.assignments += 1
         known = assign.attempt_id in self.rows.committed
-        hold(known, "I5", f"{agent} got {assign.attempt_id.hex()}, not committed")
+        hold(known, "I5", lambda: f"{agent} got {assign.attempt_id.hex()}, not committed")
 
     def spawned(self, host: str, assign: Assign, capacity: Amount) -> None:
         """A process starts on a host of this capacity."""
         attempt_id = assign.attempt_id
-        hold(attempt_id not in self._spawned, "I4", f"{attempt_id.hex()} again, at {host}")
-        hold(attempt_id not in self._never_ran, "I12", f"{attempt_id.hex()} never ran, it was said")
+        hold(attempt_id not in self._spawned, "I4", lambda: f"{attempt_id.hex()} again, at {host}")
+        hold(
+            attempt_id not in self._never_ran,
+            "I12",
+            lambda: f"{attempt_id.hex()} never ran, it was said",
+        )
         self._spawned[attempt_id] = (host, assign)
         instance = (assign.run, assign.task)
         self._alive[instance] += 1
@@ -94,19 +98,23 @@ class Invariants:
         task = next(n for n, item in enumerate(tasks) if item.task == assign.task)
         if tasks[task].on_disconnect is OnDisconnect.RETRY:
             return
-        hold(self._alive[instance] == 1, "I3", f"two processes of {instance}")
+        hold(self._alive[instance] == 1, "I3", lambda: f"two processes of {instance}")
         if not forgotten:
             run, view = self.rows.run(assign.run)
-            hold(not RunState(run["state"]).final, "I14", f"{instance} starts at {host}: {run}")
+            hold(
+                not RunState(run["state"]).final,
+                "I14",
+                lambda: f"{instance} starts at {host}: {run}",
+            )
             allowed, parents = view.may_start(task)
-            hold(allowed, "I6", f"{instance} starts, its parents are {parents}")
+            hold(allowed, "I6", lambda: f"{instance} starts, its parents are {parents}")
 
     def _use(self, host: str, assign: Assign, capacity: Amount) -> None:
         """What an agent has running; with another journal it is another agent."""
         place = (host, assign.incarnation)
         used = self._used.get(place, NOTHING).plus(assign.request)
         self._used[place] = used
-        hold(capacity.covers(used), "I9", f"{host} runs {used} of {capacity}")
+        hold(capacity.covers(used), "I9", lambda: f"{host} runs {used} of {capacity}")
 
     def ended(self, attempt_id: bytes, exit_code: int, signal: int) -> None:
         """A process ended."""
@@ -122,12 +130,14 @@ class Invariants:
         if result.outcome is Outcome.SUCCEEDED:
             self._journalled.add(attempt_id)
         if result.outcome is Outcome.LOST and not result.started_at_us:
-            hold(attempt_id not in self._spawned, "I12", f"{attempt_id.hex()} ran: {result}")
+            hold(
+                attempt_id not in self._spawned, "I12", lambda: f"{attempt_id.hex()} ran: {result}"
+            )
             self._never_ran.add(attempt_id)
 
     def granted(self, agent: str, amount: Amount, capacity: Amount) -> None:
         """What an agent grants to all its nodes together."""
-        hold(capacity.covers(amount), "I9", f"{agent} grants {amount} of {capacity}")
+        hold(capacity.covers(amount), "I9", lambda: f"{agent} grants {amount} of {capacity}")
 
     def result(self, row: Row) -> None:
         """The end of an attempt, or a late result of it, is about to be committed."""
@@ -135,17 +145,19 @@ class Invariants:
         state, name = AttemptState(row["state"]), attempt_id.hex()
         happened = self._ended.get(attempt_id)
         if state is AttemptState.SUCCEEDED:
-            hold(happened == (0, 0), "I18", f"{name} ended {happened}")
-            hold(attempt_id in self._journalled, "I18", f"{name} is in no journal")
+            hold(happened == (0, 0), "I18", lambda: f"{name} ended {happened}")
+            hold(attempt_id in self._journalled, "I18", lambda: f"{name} is in no journal")
         if state is AttemptState.REJECTED:
-            hold(attempt_id not in self._spawned, "I12", f"{name} was spawned")
+            hold(attempt_id not in self._spawned, "I12", lambda: f"{name} was spawned")
         code = row["exit_code"] if row["exit_code"] is not None else -1
         if (code, row["signal"]) != (-1, 0):
-            hold((code, row["signal"]) == happened, "I12", f"{row} instead of {happened}")
+            hold((code, row["signal"]) == happened, "I12", lambda: f"{row} instead of {happened}")
         elif state in {AttemptState.FAILED, AttemptState.TIMED_OUT}:
-            hold(attempt_id not in self._spawned, "I12", f"{row} instead of {happened}")
+            hold(attempt_id not in self._spawned, "I12", lambda: f"{row} instead of {happened}")
         if state is AttemptState.LOST and attempt_id in self._spawned:
-            hold(self.rows.may_be_repeated(row), "I12", f"{row} has run and is to run again")
+            hold(
+                self.rows.may_be_repeated(row), "I12", lambda: f"{row} has run and is to run again"
+            )
 
     def check_end(self) -> None:
         """What must hold when faults have stopped and time has passed."""
@@ -154,7 +166,11 @@ class Invariants:
         waits = [r for r in tables["task_wait"].values() if r["kind"] != WaitKind.MARK]
         hold(not waits, "I13", waits[:3])
         known = {row["run_id"] for row in tables["run"].values()}
-        hold(self._triggered <= known, "I8", f"{len(self._triggered - known)} runs are missing")
+        hold(
+            self._triggered <= known,
+            "I8",
+            lambda: f"{len(self._triggered - known)} runs are missing",
+        )
         for row in tables["run"].values():
             hold(RunState(row["state"]).final, "I13", row)
         for attempt_id in self._spawned:
@@ -163,7 +179,11 @@ class Invariants:
             asked = self._asked.get(command)
             hold(row["outcome"] is not None, "I13", f"{asked} is not done")
             read = row["outcome"] != CommandOutcome.QUARANTINED
-            hold(not (read and asked and asked.kind == "garbage"), "I8", f"{asked} was read: {row}")
+            hold(
+                not (read and asked and asked.kind == "garbage"),
+                "I8",
+                f"{asked} was read: {row}",
+            )
         aside = [row for row in tables["quarantine"].values() if not row["source"].isdigit()]
-        hold(not aside, "I13", f"set aside: {aside}")
+        hold(not aside, "I13", lambda: f"set aside: {aside}")
         self.rows.instants.check_end(BEHIND_US)

@@ -100,19 +100,23 @@ class Link:
         self._to_agent = to_agent
         self._agent_ended = agent_ended
         self._last_s = {"agent": 0.0, "node": 0.0}
-        self._held: list[Callable[[], object]] = []
+        self._held: list[tuple[Deliver, Any]] = []
         self.to_node: Deliver | None = None
         self.node_ended: Callable[[], None] | None = None
 
     def send_to_node(self, frame: Any) -> None:
         """A frame of the agent."""
-        self._send("node", frame, lambda: self.to_node and self.to_node(frame))
+        self._send("node", frame, self._hand_over)
 
     def send_to_agent(self, frame: Any) -> None:
         """A frame of the node."""
-        self._send("agent", frame, lambda: self._to_agent(frame))
+        self._send("agent", frame, self._to_agent)
 
-    def _send(self, end: str, frame: Any, deliver: Callable[[], object]) -> None:
+    def _hand_over(self, frame: Any) -> None:
+        if self.to_node is not None:
+            self.to_node(frame)
+
+    def _send(self, end: str, frame: Any, deliver: Deliver) -> None:
         late_s = self._network.tapped(self, frame) if self.open else 0.0
         if late_s == LOST:
             self.break_off()
@@ -120,22 +124,22 @@ class Link:
         now_s = self._loop.time()
         due_s = max(self._last_s[end], now_s + self._network.delay_s() + late_s)
         self._last_s[end] = due_s
-        self._loop.call_outside(due_s - now_s, self._arrive, deliver)
+        self._loop.call_outside(due_s - now_s, self._arrive, deliver, frame)
 
-    def _arrive(self, deliver: Callable[[], object]) -> None:
+    def _arrive(self, deliver: Deliver, frame: Any) -> None:
         if not self.open:
             return
         if self._held or not self._network.reaches(self.agent, self.node):
-            self._held.append(deliver)
+            self._held.append((deliver, frame))
         else:
-            deliver()
+            deliver(frame)
 
     def release(self) -> None:
         """The partition is over."""
         held, self._held = self._held, []
-        for deliver in held:
+        for deliver, frame in held:
             if self.open:
-                deliver()
+                deliver(frame)
 
     def break_off(self) -> None:
         """Ends the stream for both ends."""

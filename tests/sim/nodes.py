@@ -46,10 +46,16 @@ class VirtualClock:
         self._loop = loop
         self._rate = rate
         self._skew_us = skew_us
+        # The last reading, and when it was read: at one moment the clocks show one time.
+        self._read_s, self._reading = -1.0, Now(0, 0)
 
     def now(self) -> Now:
         loop = self._loop
-        return Now(loop.wall_us + self._skew_us, round(loop.time() * self._rate * 1_000))
+        now_s = loop.time()
+        if now_s != self._read_s:
+            mono_ms = round(now_s * self._rate * 1_000)
+            self._read_s, self._reading = now_s, Now(loop.wall_us + self._skew_us, mono_ms)
+        return self._reading
 
     def ticks_us(self) -> int:
         return round(self._loop.time() * 1e6)

@@ -178,7 +178,7 @@ class Rows:
 
     def run(self, run_id: str) -> tuple[Row, RunView]:
         """The row and the tasks of a run, by the text of its id."""
-        hold(run_id in self._keys, "I8", f"run {run_id} has an attempt and no row")
+        hold(run_id in self._keys, "I8", lambda: f"run {run_id} has an attempt and no row")
         key = self._keys[run_id]
         return self._tables["run"][key], self.views[key[1]]
 
@@ -225,17 +225,21 @@ class Rows:
     def _fence(self, state: ShardState) -> None:
         before = self._database.shards[state.shard]
         if state.epoch != before.epoch:
-            hold(state.epoch > before.epoch, "I1", f"{state} follows {before}")
+            hold(state.epoch > before.epoch, "I1", lambda: f"{state} follows {before}")
         else:
             follows = state.batch == before.batch + 1
-            hold(follows, "I2", f"batch {state.batch} of epoch {state.epoch} follows {before}")
+            hold(
+                follows,
+                "I2",
+                lambda: f"batch {state.batch} of epoch {state.epoch} follows {before}",
+            )
 
     def _in_force(self, row: Row, epoch: int) -> None:
         in_force = self._database.shards[row["shard"]].epoch
-        hold(epoch == in_force, "I2", f"{row} is written in epoch {in_force}")
+        hold(epoch == in_force, "I2", lambda: f"{row} is written in epoch {in_force}")
 
     def _run(self, key: Key, before: Row | None, after: Row | None) -> None:
-        hold(after is not None, "I8", f"{before} is gone")
+        hold(after is not None, "I8", lambda: f"{before} is gone")
         assert after is not None
         state, was = RunState(after["state"]), None
         if before is None:
@@ -243,9 +247,9 @@ class Rows:
             self._keys[uuid_text(after["run_id"])] = key
         else:
             was = RunState(before["state"])
-        hold((was, state) in RUN_CHANGES, "I11", f"from {before} to {after}")
+        hold((was, state) in RUN_CHANGES, "I11", lambda: f"from {before} to {after}")
         sealed = self._after("sealed_run", key)
-        hold(state.final == (sealed is not None), "I15", f"{after} is sealed as {sealed}")
+        hold(state.final == (sealed is not None), "I15", lambda: f"{after} is sealed as {sealed}")
         self._admit((after["tenant"], after["dag"]), was, state)
 
     def _admit(self, dag: Key, was: RunState | None, state: RunState) -> None:
@@ -260,23 +264,31 @@ class Rows:
 
     def _check_limits(self) -> None:
         for dag, limit in self._limits.items():
-            hold(self._active[dag] <= limit, "I9", f"{dag} has {self._active[dag]} of {limit} runs")
+            hold(
+                self._active[dag] <= limit,
+                "I9",
+                f"{dag} has {self._active[dag]} of {limit} runs",
+            )
         self._limits.clear()
 
     def _end(self, key: Key, before: Row | None, after: Row | None) -> None:
-        hold(before is None and after is not None, "I11", f"{before} becomes {after}")
+        hold(before is None and after is not None, "I11", lambda: f"{before} becomes {after}")
         assert after is not None
         self._in_force(after, after["ended_epoch"])
         live = self._tables["attempt_live"].get((after["shard"], *key[1:4]))
         known = live is not None and live["attempt_id"] == after["attempt_id"]
-        hold(known, "I11", f"{after} ends, and {live} is live")
+        hold(known, "I11", lambda: f"{after} ends, and {live} is live")
         state = AttemptState(after["state"])
         hold(state.final, "I11", after)
         self._judge_end(after)
         if state is AttemptState.UNKNOWN:
             place = (after["shard"], *key[1:4], WaitKind.APPROVAL)
             asked = self._after("task_wait", place) or self._after("attempt_late", key)
-            hold(asked or self.may_be_repeated(after), "I11", f"nobody is asked about {after}")
+            hold(
+                asked or self.may_be_repeated(after),
+                "I11",
+                lambda: f"nobody is asked about {after}",
+            )
         end = End(after["attempt_id"], after["number"], state)
         self.views[after["run"]].ended(after["task"], end)
 
@@ -296,16 +308,16 @@ class Rows:
             view, task = self.views[after["run"]], after["task"]
             end = view.ends.get(task)
             newest = end is not None and end.attempt_id == after["attempt_id"]
-            hold(newest, "I12", f"{after} is adopted after {end}")
+            hold(newest, "I12", lambda: f"{after} is adopted after {end}")
             assert end is not None
-            hold(not view.states[task].final, "I11", f"{after} is adopted after {end}")
+            hold(not view.states[task].final, "I11", lambda: f"{after} is adopted after {end}")
             view.ended(task, end._replace(state=AttemptState.SUCCEEDED))
 
     def _live(self, key: Key, before: Row | None, after: Row | None) -> None:
         if before is not None and (after is None or after["attempt_id"] != before["attempt_id"]):
             self.views[before["run"]].live -= 1
             history = (before["day"], *key[1:], before["attempt_id"])
-            hold(self._after("attempt", history), "I10", f"{before} is forgotten")
+            hold(self._after("attempt", history), "I10", lambda: f"{before} is forgotten")
         if after is None or (before and after["attempt_id"] == before["attempt_id"]):
             return
         self.views[after["run"]].live += 1
@@ -317,51 +329,63 @@ class Rows:
         attempt_id = live["attempt_id"]
         revived = attempt_id in self.forgotten
         self.forgotten.discard(attempt_id)
-        hold(revived or attempt_id not in self.committed, "I4", f"{live} is assigned again")
+        hold(revived or attempt_id not in self.committed, "I4", lambda: f"{live} is assigned again")
         self.committed.add(attempt_id)
         run = self._after("run", (live["day"], live["run"]))
-        hold(run and run["state"] == RunState.RUNNING, "I14", f"{live} is assigned in {run}")
+        hold(
+            run and run["state"] == RunState.RUNNING, "I14", lambda: f"{live} is assigned in {run}"
+        )
         view, task = self.views[live["run"]], live["task"]
-        hold(not view.states[task].final, "I11", f"{live} follows {view.ends.get(task)}")
+        hold(not view.states[task].final, "I11", lambda: f"{live} follows {view.ends.get(task)}")
         allowed, parents = view.may_start(task)
-        hold(allowed, "I6", f"{live} is assigned, its parents are {parents}")
+        hold(allowed, "I6", lambda: f"{live} is assigned, its parents are {parents}")
         last, number = view.ends.get(task), live["number"]
         tries = {1} if last is None else {last.number + (last.state in FAILURES)}
         # Tries between may be forgotten as well.
-        hold(number in tries or (revived and number > max(tries)), "I11", f"{live} follows {last}")
+        hold(
+            number in tries or (revived and number > max(tries)),
+            "I11",
+            lambda: f"{live} follows {last}",
+        )
         place = (live["shard"], live["run"], task, live["expansion"])
         waits = [kind for kind in WaitKind if self._after("task_wait", (*place, kind))]
-        hold(not waits, "I11", f"{live} is assigned while it waits: {waits}")
+        hold(not waits, "I11", lambda: f"{live} is assigned while it waits: {waits}")
 
     def _sealed(self, key: Key, before: Row | None, after: Row | None) -> None:
         """The last word on a run: counted again, task by task."""
-        hold(before is None and after is not None, "I11", f"{before} becomes {after}")
+        hold(before is None and after is not None, "I11", lambda: f"{before} becomes {after}")
         run = self._after("run", key)
         assert after is not None
         assert run is not None, key
         view, state = self.views[key[1]], RunState(run["state"])
         told = [TaskState(each) for each in after["states"]]
         mine = [each if each.final else TaskState.CANCELLED for each in view.states]
-        hold(told == mine, "I15", f"{run} is sealed as {told}, and its rows say {mine}")
+        hold(told == mine, "I15", lambda: f"{run} is sealed as {told}, and its rows say {mine}")
         # Runs that were stopped have a reason; all others end by their tasks alone.
         stopped = state is RunState.CANCELLED or run["reason"]
         by_tasks = all(each is TaskState.SUCCEEDED for each in told)
-        hold(stopped or by_tasks == (state is RunState.SUCCEEDED), "I15", f"{run} ends with {told}")
-        hold(stopped or TaskState.CANCELLED not in told, "I11", f"{run} ends with {told}")
-        hold(not view.live, "I10", f"{run} ends with attempts alive")
+        hold(
+            stopped or by_tasks == (state is RunState.SUCCEEDED),
+            "I15",
+            lambda: f"{run} ends with {told}",
+        )
+        hold(stopped or TaskState.CANCELLED not in told, "I11", lambda: f"{run} ends with {told}")
+        hold(not view.live, "I10", lambda: f"{run} ends with attempts alive")
 
     def _answered(self, key: Key, before: Row | None, after: Row | None) -> None:
         assert before is not None, key
         assert after is not None, key
         asked = self._asked.get(key[0])
-        hold(before["outcome"] is None, "I11", f"{asked} is answered again: {after}")
+        hold(before["outcome"] is None, "I11", lambda: f"{asked} is answered again: {after}")
         applied = after["outcome"] == CommandOutcome.APPLIED
         if asked is None or after["outcome"] == CommandOutcome.QUARANTINED:
-            hold(asked is None or asked.bad, "I8", f"{asked} is set aside: {after['detail']}")
+            hold(
+                asked is None or asked.bad, "I8", lambda: f"{asked} is set aside: {after['detail']}"
+            )
         elif asked.kind == "trigger" and applied:
-            hold(uuid_text(asked.run_id) in self._keys, "I8", f"{asked} has no run")
+            hold(uuid_text(asked.run_id) in self._keys, "I8", lambda: f"{asked} has no run")
         elif asked.kind == "cancel" and applied:
             row = self._after("run", self._keys[uuid_text(asked.run_id)])
             assert row is not None
             stopped = row["state"] != RunState.RUNNING and row["state"] != RunState.QUEUED
-            hold(stopped, "I14", f"{asked} is acknowledged, and the run goes on: {row}")
+            hold(stopped, "I14", lambda: f"{asked} is acknowledged, and the run goes on: {row}")

@@ -69,6 +69,8 @@ class Traps:
 
     def at_host(self, point: str, host: SimHost) -> None:
         """A host is at a point."""
+        if not self._at_host:
+            return
         for trap in [each for each in self._at_host if each.point == point]:
             trap.left -= 1
             if trap.left == 0:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from heapq import heappop, heappush
 from typing import Any, TypeVar
 
@@ -26,22 +26,59 @@ class DeadlockError(Exception):
     """Nothing is ready and no timer is set."""
 
 
+class Call:
+    """A call that is due, now or at some time, until it is done or cancelled.
+
+    What the event loop calls a handle, without what virtual time has no use for. `context` None:
+    that of the loop itself; `owner`: the process that has asked for it.
+    """
+
+    __slots__ = ("_when", "args", "callback", "context", "dropped", "owner")
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        context: Context | None,
+        owner: Stoppable | None,
+    ) -> None:
+        self._when = when
+        self.callback = callback
+        self.args = args
+        self.context = context
+        self.owner = owner
+        self.dropped = False
+
+    def cancel(self) -> None:
+        """It is not done any more."""
+        self.dropped = True
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self.dropped
+
+    def when(self) -> float:
+        """The time at which it is due."""
+        return self._when
+
+
 class Stoppable:
     """A process that can be stopped and goes on where it was, as by SIGSTOP and SIGCONT."""
 
     def __init__(self) -> None:
         self.stopped = False
-        self._due: list[asyncio.Handle] = []
+        self._due: list[Call] = []
+        self._context = Context()
+        self._context.run(_OWNER.set, self)
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Calls a function as a part of this process."""
-        context = Context()
-        context.run(_OWNER.set, self)
-        return context.run(function, *args)
+        return self._context.copy().run(function, *args)
 
-    def hold(self, handle: asyncio.Handle) -> None:
+    def hold(self, call: Call) -> None:
         """A call that is due has to wait until the process goes on."""
-        self._due.append(handle)
+        self._due.append(call)
 
     def stop(self) -> None:
         """Nothing of it goes on."""
@@ -53,8 +90,8 @@ class Stoppable:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         due, self._due = self._due, []
-        for handle in due:
-            loop.do_soon(handle, self)
+        for call in due:
+            loop.do_soon(call)
 
 
 _OWNER: ContextVar[Stoppable] = ContextVar("owner")
@@ -66,10 +103,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now_s = START_MONO_S
-        self._soon: deque[tuple[asyncio.Handle, Stoppable | None]] = deque()
-        self._timers: list[tuple[float, int, asyncio.TimerHandle, Stoppable | None]] = []
+        self._soon: deque[Call] = deque()
+        self._timers: list[tuple[float, int, Call]] = []
         self._set = 0
-        self._outside = Context()
 
     def time(self) -> float:
         """Virtual monotonic time, in seconds."""
@@ -80,30 +116,39 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Virtual wall time, in microseconds since the epoch."""
         return START_WALL_US + round((self._now_s - START_MONO_S) * 1e6)
 
+    # Calls stand for the handles of asyncio, which looks at no more of them than they have.
+
     def call_at(
         self, when: float, callback: Any, *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+    ) -> Any:
+        context = context or copy_context()
+        call = Call(when, callback, args, context, context.get(_OWNER))
         self._set += 1
-        heappush(self._timers, (when, self._set, timer, _owner(context)))
-        return timer
+        heappush(self._timers, (when, self._set, call))
+        return call
 
-    def call_soon(
-        self, callback: Any, *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
-        self._soon.append((handle, _owner(context)))
-        return handle
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> Any:
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
 
-    def call_outside(
-        self, delay_s: float, callback: Callable[..., Any], *args: Any
-    ) -> asyncio.TimerHandle:
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+        context = context or copy_context()
+        call = Call(self._now_s, callback, args, context, context.get(_OWNER))
+        self._soon.append(call)
+        return call
+
+    def call_outside(self, delay_s: float, callback: Callable[..., Any], *args: Any) -> Call:
         """As call_later, for what belongs to no process that can be stopped."""
-        return self.call_at(self._now_s + delay_s, callback, *args, context=self._outside)
+        when = self._now_s + delay_s
+        call = Call(when, callback, args, None, None)
+        self._set += 1
+        heappush(self._timers, (when, self._set, call))
+        return call
 
-    def do_soon(self, handle: asyncio.Handle, owner: Stoppable) -> None:
+    def do_soon(self, call: Call) -> None:
         """A call that a process has held back is due again."""
-        self._soon.append((handle, owner))
+        self._soon.append(call)
 
     def run_in_executor(self, _executor: Any, function: Any, *args: Any) -> asyncio.Future[Any]:
         """There are no threads here: it is done at once."""
@@ -112,32 +157,44 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return done
 
     def _run_once(self) -> None:
-        """One turn, of the calls that were due at its beginning; without any, time passes first."""
+        """Turns until the loop is to stop: each of the calls that were due at its beginning;
+        without any, time passes first.
+        """
         soon, timers = self._soon, self._timers
-        while timers and timers[0][2].cancelled():
-            heappop(timers)
-        if not soon:
-            if not timers:
-                raise DeadlockError("nothing is ready and no timer is set")
-            self._now_s = max(self._now_s, timers[0][0])
-        while timers and timers[0][0] <= self._now_s:
-            _, _, timer, owner = heappop(timers)
-            soon.append((timer, owner))
-        for _ in range(len(soon)):
-            handle, owner = soon.popleft()
-            if handle.cancelled():
-                continue
-            if owner is not None and owner.stopped:
-                owner.hold(handle)
+        while not self._stopping:
+            while timers and timers[0][2].dropped:
+                heappop(timers)
+            if not soon:
+                if not timers:
+                    raise DeadlockError("nothing is ready and no timer is set")
+                self._now_s = max(self._now_s, timers[0][0])
+            while timers and timers[0][0] <= self._now_s:
+                soon.append(heappop(timers)[2])
+            for _ in range(len(soon)):
+                call = soon.popleft()
+                if not call.dropped:
+                    owner = call.owner
+                    if owner is not None and owner.stopped:
+                        owner.hold(call)
+                    else:
+                        self._do(call)
+
+    def _do(self, call: Call) -> None:
+        try:
+            if call.context is None:
+                call.callback(*call.args)
             else:
-                handle._run()
+                call.context.run(call.callback, *call.args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001  (whatever it is, it is told)
+            message = f"Exception in {call.callback!r}"
+            self.call_exception_handler({"message": message, "exception": error})
 
-    def _timer_handle_cancelled(self, _handle: asyncio.TimerHandle) -> None:
-        """A cancelled timer is passed over when it is due."""
 
-
-def _owner(context: Context | None) -> Stoppable | None:
-    return _OWNER.get(None) if context is None else context.get(_OWNER)
+def _pass(passed: asyncio.Future[None]) -> None:
+    if not passed.done():
+        passed.set_result(None)
 
 
 async def pass_time(seconds: float) -> None:
@@ -146,7 +203,7 @@ async def pass_time(seconds: float) -> None:
     if not isinstance(loop, VirtualLoop):
         raise TypeError("time passes by itself here: wait for a signal")
     passed = loop.create_future()
-    timer = loop.call_later(seconds, lambda: passed.done() or passed.set_result(None))
+    timer = loop.call_later(seconds, _pass, passed)
     try:
         await passed
     finally:
