@@ -117,7 +117,7 @@ class AgentCore:
             self._farewell_ms,
             self._stop_at_ms,
         )
-        return min((d for d in deadlines if d is not None), default=None)
+        return min([each for each in deadlines if each is not None], default=None)
 
     def _on_connected(self, event: events.NodeConnected, turn: Turn) -> None:
         link = self.sessions.current(event.address, event.session)

@@ -7,6 +7,7 @@ units. The codec of the stream maps them to bytes; the core never sees bytes of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from agent.core.types import (
     NOTHING,
@@ -256,8 +257,7 @@ class Refusal:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFrame:
+class NodeFrame(NamedTuple):
     """All entries of one frame of a node. HeartbeatAck needs no entry here: any frame is a sign of
     life.
     """

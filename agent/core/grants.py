@@ -220,7 +220,7 @@ class Grants:
             self._changed = False
             self._share_out(mono_ms)
             said.extend(self._news())
-        for name, holding, amount in list(self._askable()):
+        for name, holding, amount in self._askable():
             if holding.recall_after_ms <= mono_ms:
                 holding.asked = amount
                 said.append((name, Recall(holding.number, amount)))
@@ -228,7 +228,7 @@ class Grants:
 
     def next_deadline(self) -> int | None:
         """When a recall may be repeated; None: nobody waits for one."""
-        return min((holding.recall_after_ms for _, holding, _ in self._askable()), default=None)
+        return min([holding.recall_after_ms for _, holding, _ in self._askable()], default=None)
 
     def _holding(self, node: str) -> Holding:
         return self._nodes.setdefault(node, Holding())
@@ -285,13 +285,13 @@ class Grants:
                 holding.asked = NOTHING
                 yield name, Grant(holding.number, holding.grant)
 
-    def _askable(self) -> Iterator[tuple[str, Holding, Amount]]:
+    def _askable(self) -> list[tuple[str, Holding, Amount]]:
         """Who could give back something that the shortfall lacks, and how much: unused room for
         all its tasks, room in use for one of them. What is asked for or owed already is on its way.
         """
         short = self._short
         if short is None:
-            return
+            return []
         others = [(name, h) for name, h in self._connected() if name != short.node]
         one, every = short.one, short.every
         for _, holding in others:
@@ -303,12 +303,10 @@ class Grants:
                 asked[name] = holding.unused().least(every)
                 one, every = one.minus(asked[name]), every.minus(asked[name])
         for name, holding in others:
-            if name in asked:
-                if holding.yields_to(short.rank):
-                    in_use = holding.grant.minus(asked[name]).least(one)
-                    one, asked[name] = one.minus(in_use), asked[name].plus(in_use)
-                if asked[name]:
-                    yield name, holding, asked[name]
+            if name in asked and holding.yields_to(short.rank):
+                in_use = holding.grant.minus(asked[name]).least(one)
+                one, asked[name] = one.minus(in_use), asked[name].plus(in_use)
+        return [(name, holding, asked[name]) for name, holding in others if asked.get(name)]
 
 
 def _fitting(wanted: Wanted, room: Amount) -> int:

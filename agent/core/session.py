@@ -83,6 +83,9 @@ class LinkState(enum.Enum):
     ALIAS = "ALIAS"
 
 
+_WAITING = (LinkState.IDLE, LinkState.OPENING)
+
+
 @dataclass(slots=True)
 class Link:
     """What the agent knows of one address. `due_ms`: IDLE: when to open; OPENING: when to give
@@ -110,15 +113,16 @@ class Link:
 
     @property
     def open(self) -> bool:
-        return self.state in {LinkState.OPENING, LinkState.WELCOMED}
+        return self.state is LinkState.WELCOMED or self.state is LinkState.OPENING
 
     def deadline(self) -> int | None:
         """When this link wants to be looked at next."""
         if self.state is LinkState.ALIAS:
             return None
-        if self.state is LinkState.WELCOMED:
-            return min(self.due_ms, self.silent_ms())
-        return self.due_ms
+        due_ms = self.due_ms
+        if self.state is LinkState.WELCOMED and (silent_ms := self.silent_ms()) < due_ms:
+            return silent_ms
+        return due_ms
 
     def silent_ms(self) -> int:
         return self.heard_ms + SILENT_BEATS * self.heartbeat_ms
@@ -168,8 +172,7 @@ class Sessions:
     @property
     def untried(self) -> bool:
         """Whether there is an address that was neither reached nor found unreachable so far."""
-        waiting = {LinkState.IDLE, LinkState.OPENING}
-        return any(not link.failures and link.state in waiting for link in self._links.values())
+        return any(not link.failures and link.state in _WAITING for link in self._links.values())
 
     def welcomed(self) -> list[Link]:
         return list(self._nodes.values())
@@ -240,8 +243,8 @@ class Sessions:
         return silent
 
     def next_deadline(self) -> int | None:
-        deadlines = (link.deadline() for link in self._links.values())
-        return min((d for d in deadlines if d is not None), default=None)
+        deadlines = [link.deadline() for link in self._links.values()]
+        return min([each for each in deadlines if each is not None], default=None)
 
     def _open(self, link: Link, turn: Turn) -> None:
         self._number += 1

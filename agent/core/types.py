@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(NamedTuple):
     """One reading of both clocks: `wall_us` since the epoch (UTC), `mono_ms` since the boot of the
     machine, its sleep included (CLOCK_BOOTTIME): attempt leases are told in it.
     """
@@ -19,8 +19,7 @@ class Now:
     mono_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(NamedTuple):
     """An amount of resources: thousandths of a core, bytes of memory."""
 
     cpu_millis: int = 0
@@ -31,22 +30,27 @@ class Amount:
 
     def minus(self, other: Amount) -> Amount:
         """The difference of each part, never below zero."""
-        return Amount(
-            max(0, self.cpu_millis - other.cpu_millis),
-            max(0, self.memory_bytes - other.memory_bytes),
-        )
+        cpu_millis = self.cpu_millis - other.cpu_millis
+        memory_bytes = self.memory_bytes - other.memory_bytes
+        if cpu_millis < 0 or memory_bytes < 0:
+            return Amount(max(0, cpu_millis), max(0, memory_bytes))
+        return Amount(cpu_millis, memory_bytes)
 
     def times(self, count: int) -> Amount:
         return Amount(self.cpu_millis * count, self.memory_bytes * count)
 
     def least(self, other: Amount) -> Amount:
         """The smaller of each part."""
+        if other.covers(self):
+            return self
         return Amount(
             min(self.cpu_millis, other.cpu_millis), min(self.memory_bytes, other.memory_bytes)
         )
 
     def most(self, other: Amount) -> Amount:
         """The larger of each part."""
+        if self.covers(other):
+            return self
         return Amount(
             max(self.cpu_millis, other.cpu_millis), max(self.memory_bytes, other.memory_bytes)
         )

@@ -45,21 +45,12 @@ def encode(pending: deque[entries.Entry]) -> pb.SessionRequest:
 
 def decode(frame: pb.SessionResponse) -> entries.NodeFrame:
     """All entries of a frame of a node."""
-    return entries.NodeFrame(
-        welcome=_welcome(frame.welcome) if frame.HasField("welcome") else None,
-        assigns=tuple(map(assign_of, frame.assigns)),
-        cancels=tuple(
-            entries.Cancel(c.shard, c.epoch, attempt_id_of(c.attempt_id)) for c in frame.cancels
-        ),
-        result_acks=tuple(ack.attempt_id for ack in frame.result_acks),
-        demand=_demand(frame.demand) if frame.HasField("demand") else None,
-        release=_release(frame.release) if frame.HasField("release") else None,
-        log_tails=tuple(map(_log_tail, frame.log_tails)),
-        refusal=_refusal(frame.refusal) if frame.HasField("refusal") else None,
-        lease_extensions=tuple(
-            entries.LeaseExtension(e.shard, e.epoch, e.beat) for e in frame.lease_extensions
-        ),
-    )
+    parts = {
+        field.name: _DECODERS[field.name](value)
+        for field, value in frame.ListFields()
+        if field.name in _DECODERS
+    }
+    return entries.NodeFrame(**parts)
 
 
 def attempt_id_of(attempt_id: bytes) -> bytes:
@@ -162,6 +153,14 @@ def _welcome(message: pb.Welcome) -> entries.Welcome:
         message.session,
         message.attempt_lease_ms,
     )
+
+
+def _cancel(message: pb.Cancel) -> entries.Cancel:
+    return entries.Cancel(message.shard, message.epoch, attempt_id_of(message.attempt_id))
+
+
+def _extension(message: pb.LeaseExtension) -> entries.LeaseExtension:
+    return entries.LeaseExtension(message.shard, message.epoch, message.beat)
 
 
 def _demand(message: pb.Demand) -> entries.Demand:
@@ -343,4 +342,16 @@ _ENCODERS: dict[type[object], Callable[[pb.SessionRequest, Any], None]] = {
     entries.Grant: _grant,
     entries.Recall: _recall,
     entries.LogData: _log_data,
+}
+# By field of a frame; the others are of no interest to the core.
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "welcome": _welcome,
+    "assigns": lambda assigns: tuple(map(assign_of, assigns)),
+    "cancels": lambda cancels: tuple(map(_cancel, cancels)),
+    "result_acks": lambda acks: tuple([ack.attempt_id for ack in acks]),
+    "demand": _demand,
+    "release": _release,
+    "log_tails": lambda tails: tuple(map(_log_tail, tails)),
+    "refusal": _refusal,
+    "lease_extensions": lambda extensions: tuple(map(_extension, extensions)),
 }

@@ -233,7 +233,8 @@ class SessionHub:
         if not session.live:
             return
         session.heard_ms = self._clock.now().mono_ms
-        if frame.HasField("heartbeat"):
+        beating = frame.HasField("heartbeat")
+        if beating:
             session.beat_came(frame.heartbeat.beat, session.heard_ms)
             session.outbox.answer_beat(frame.heartbeat.beat)
         try:
@@ -241,7 +242,8 @@ class SessionHub:
             # that the inventory makes its shard send can have been refused yet.
             if frame.rejected:
                 self._take_entries(session, rejected=frame.rejected)
-            self.memories.hear(words_of(frame.memories))
+            if frame.memories:
+                self.memories.hear(words_of(frame.memories))
             for inventory in frame.inventories:
                 self._take_inventory(session, inventory)
             if frame.started or frame.results:
@@ -250,7 +252,7 @@ class SessionHub:
                 self._take_grant(session, frame.grant)
             if frame.HasField("recall"):
                 self._give_back(session, frame.recall)
-            if frame.HasField("heartbeat"):
+            if beating:
                 self._pass_beat_on(session)
         except CodecError as error:
             self.close(session, f"an entry cannot be read: {error}")
