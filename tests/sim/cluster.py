@@ -15,6 +15,7 @@ from agent.core.entries import Assign, Result
 from agent.core.types import Amount
 from controlplane.core.effects import CommandOutcome
 from controlplane.core.states import AttemptState, RunState
+from controlplane.leader.times import LeaderTimes
 from controlplane.store.records import ShardState
 from tests.sim.election import Keys
 from tests.sim.history import History
@@ -38,11 +39,9 @@ from tests.sim.protocol import Protocol
 from tests.sim.swarm import stream
 from tests.sim.virtual import VirtualLoop, pass_time
 
-LEASES = TIMES.leases
-LOST_S = (LEASES.lease_ms + LEASES.grace_ms + LEASES.drift_ms + LEASES.authority_ms) / 1_000
-# Healed, a cluster in which nothing moves for so long is stuck: the longest time after which agents
-# are given up, with the longest overtime of a task, and half a minute.
-QUIET_S = LOST_S + 8.0 + 30.0
+# Healed, a cluster in which nothing moves for so long is stuck, beside the longest time after which
+# agents are given up: the longest overtime of a task, and half a minute.
+QUIET_S = 8.0 + 30.0
 CORES = 4_000
 # What agents tell of attempts.
 TELLING = (entries.Inventory, entries.Rejected, entries.Result)
@@ -83,6 +82,7 @@ class Cluster:
         net: Net = NETS["lan"],
         skew_ms: int = 400,
         drift: float = 0.008,
+        times: LeaderTimes = TIMES,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
@@ -99,7 +99,11 @@ class Cluster:
         self.invariants.rows.instants.skew_us = skew_ms * 1_000
         self.nodes: dict[str, SimNode] = {}
         self.hosts: dict[str, SimHost] = {}
-        self._skew_ms, self._drift = skew_ms, drift
+        self._skew_ms, self._drift, self._times = skew_ms, drift, times
+        leases = times.leases
+        # After so long an agent that is silent is given up, also by a new leader.
+        lost_ms = leases.lease_ms + leases.grace_ms + leases.drift_ms + leases.authority_ms
+        self.lost_s = lost_ms / 1_000
         self._names = [f"node-{number}" for number in range(nodes)]
         self._starts = 0
         self._failure: BaseException | None = None
@@ -137,7 +141,14 @@ class Cluster:
         random = stream(self.seed, f"{name}/{self._starts}")
         rate, skew_us = self._clock(name)
         self.nodes[name] = SimNode(
-            name, store, self.keys, random, self._names, rate=rate, skew_us=skew_us
+            name,
+            store,
+            self.keys,
+            random,
+            self._names,
+            rate=rate,
+            skew_us=skew_us,
+            times=self._times,
         )
 
     def start_host(self, name: str, host: str = "") -> SimHost:
@@ -162,7 +173,7 @@ class Cluster:
         """Until nothing is open any more (apart from one DAG), or nothing happens for too long."""
         seen, quiet_s = 0, 0.0
         tables = self.database.tables
-        while quiet_s < QUIET_S:
+        while quiet_s < self.lost_s + QUIET_S:
             await pass_time(1.0)
             self.people.decide_some(1.0)
             self.check()

@@ -37,6 +37,8 @@ TIMES = LeaderTimes.of_leader_lease(
     lease_grace_ms=2_000,
     lease_drift_ms=120,
 )
+# As installed, but for the lease of a leader: what is lost is given up after more than two minutes.
+USUAL_TIMES = LeaderTimes.of_leader_lease(TIMES.lease_ttl_ms)
 
 
 class VirtualClock:
@@ -98,6 +100,7 @@ class SimNode:
         *,
         rate: float = 1.0,
         skew_us: int = 0,
+        times: LeaderTimes = TIMES,
     ) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
@@ -105,6 +108,7 @@ class SimNode:
         self.name = name
         self.alive = True
         self._process = Stoppable()
+        self._times = times
         self._clock = VirtualClock(loop, rate, skew_us)
         self.stats = Stats()
         self._fleet = Fleet()
@@ -122,8 +126,8 @@ class SimNode:
             Roster(NoRows()),
             self._clock,
             self.stats,
-            heartbeat_ms=TIMES.heartbeat_ms,
-            attempt_lease_ms=TIMES.attempt_lease_ms,
+            heartbeat_ms=self._times.heartbeat_ms,
+            attempt_lease_ms=self._times.attempt_lease_ms,
         )
         self.hub.set_peers(peers)
         self.around = Surroundings(
@@ -136,7 +140,7 @@ class SimNode:
             self._clock,
             SeededEntropy(random),
             self.stats,
-            TIMES,
+            self._times,
         )
         self._tasks = [
             self._loop.create_task(self.hub.run()),

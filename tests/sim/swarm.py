@@ -77,7 +77,8 @@ class Options:
     """A world. `seconds`: how long its first phase lasts; `fault_s` and `wish_s`: mean pauses
     between faults and between wishes of people; `skew_ms` and `drift`: how far clocks are apart.
 
-    `only`: the indexes of the faults that happen, all if None.
+    `usual_times`: attempt leases and heartbeats as installed, instead of short ones. `only`: the
+    indexes of the faults that happen, all if None.
     """
 
     seconds: float = 60.0
@@ -93,16 +94,18 @@ class Options:
     drift: float = 0.008
     mix: str = "mixed"
     poison: float = 0.01
+    usual_times: bool = False
     only: frozenset[int] | None = None
 
     def __str__(self) -> str:
         kinds = "all" if set(self.faults) == set(FAULTS) else ",".join(self.faults) or "none"
+        usual = " usual times" if self.usual_times else ""
         only = "" if self.only is None else f" only={','.join(map(str, sorted(self.only)))}"
         return (
             f"nodes={self.nodes} shards={self.shards} agents={self.agents} dags={self.dags}"
             f" seconds={self.seconds:g} wish={self.wish_s:g}s fault={self.fault_s:g}s"
             f" net={self.net} skew={self.skew_ms}ms drift={self.drift:g} mix={self.mix}"
-            f" poison={self.poison:g} faults={kinds}{only}"
+            f" poison={self.poison:g} faults={kinds}{usual}{only}"
         )
 
 

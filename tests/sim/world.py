@@ -19,7 +19,7 @@ from mainspring.v1 import dag_pb2 as pb
 from agent.core.entries import Assign
 from controlplane.core.states import AttemptState
 from tests.sim.breakage import Breakage
-from tests.sim.cluster import LOST_S, Cluster
+from tests.sim.cluster import Cluster
 from tests.sim.etcd_breakage import EtcdBreakage
 from tests.sim.history import History
 from tests.sim.host_breakage import HostBreakage
@@ -27,6 +27,7 @@ from tests.sim.hosts import SimHost
 from tests.sim.invariants import ViolationError
 from tests.sim.memory_store import Point
 from tests.sim.network import NETS
+from tests.sim.nodes import TIMES, USUAL_TIMES
 from tests.sim.processes import Plan, random_plan
 from tests.sim.swarm import Fault, Options, planned, stream
 from tests.sim.traps import Traps
@@ -87,6 +88,7 @@ class World(Cluster):
             net=NETS[options.net],
             skew_ms=options.skew_ms,
             drift=options.drift,
+            times=USUAL_TIMES if options.usual_times else TIMES,
         )
         self._options = options
         self.report = Report(seed)
@@ -135,7 +137,7 @@ class World(Cluster):
             people.apply(random_dag(random, f"dag-{number}", options.mix))
         giant = self._ask_for_a_giant()
         # By then every shard has a leader and every agent its sessions.
-        self._ready_us = self.loop.wall_us + round(LOST_S * 1e6)
+        self._ready_us = self.loop.wall_us + round(self.lost_s * 1e6)
         await self._work()
         self._heal()
         await self.settled(apart=GIANT)
