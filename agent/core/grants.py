@@ -103,10 +103,10 @@ class Grants:
 
     def total(self) -> Amount:
         """The sum over all nodes, the vanished ones included."""
-        total = NOTHING
-        for holding in self._nodes.values():
-            total = total.plus(holding.held())
-        return total
+        held = [holding.held() for holding in self._nodes.values()]
+        return Amount(
+            sum([each.cpu_millis for each in held]), sum([each.memory_bytes for each in held])
+        )
 
     def admits(self, node: str, request: Amount) -> bool:
         """Whether an assignment of this size is inside the grant of its node, or, if not, there is

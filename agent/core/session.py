@@ -172,7 +172,11 @@ class Sessions:
     @property
     def untried(self) -> bool:
         """Whether there is an address that was neither reached nor found unreachable so far."""
-        return any(not link.failures and link.state in _WAITING for link in self._links.values())
+        links = self._links
+        if len(links) == len(self._nodes):
+            # All are reached.
+            return False
+        return any(not link.failures and link.state in _WAITING for link in links.values())
 
     def welcomed(self) -> list[Link]:
         return list(self._nodes.values())
@@ -243,8 +247,8 @@ class Sessions:
         return silent
 
     def next_deadline(self) -> int | None:
-        deadlines = [link.deadline() for link in self._links.values()]
-        return min([each for each in deadlines if each is not None], default=None)
+        links = self._links.values()
+        return min([due for link in links if (due := link.deadline()) is not None], default=None)
 
     def _open(self, link: Link, turn: Turn) -> None:
         self._number += 1

@@ -26,6 +26,8 @@ class Amount(NamedTuple):
     memory_bytes: int = 0
 
     def plus(self, other: Amount) -> Amount:
+        if not any(other):
+            return self
         return Amount(self.cpu_millis + other.cpu_millis, self.memory_bytes + other.memory_bytes)
 
     def minus(self, other: Amount) -> Amount:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from operator import attrgetter
 from typing import NamedTuple
 
 from controlplane.core.states import AttemptState, RunState
@@ -260,10 +261,11 @@ class Writes:
     holds: list[HoldRow] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in WRITE_KINDS)
+        return any(_rows_of(self))
 
 
 WRITE_KINDS = tuple(item.name for item in fields(Writes))
+_rows_of = attrgetter(*WRITE_KINDS)
 
 
 class AssignMessage(NamedTuple):

@@ -459,6 +459,8 @@ def _ended_by_failure(transaction: Transaction) -> Iterator[None]:
 
 def plan(transaction: Transaction, fence: Fence, writes: Writes) -> None:
     """Puts the rows of a batch into a transaction, as the statements of PostgreSQL would."""
+    if not writes:
+        return
     for kind in WRITE_KINDS:
         for row in getattr(writes, kind):
             _check_texts(row)
