@@ -40,6 +40,8 @@ def differs(told: pb.Demand, demand: pb.Demand, *, regranted: bool) -> bool:
     `regranted`: its grant changed since. It takes what it grants off the demand that it knows, so
     what is still wanted is said again.
     """
+    if not (told.shapes or demand.shapes):
+        return False
     return _rounded(told) != _rounded(demand) or (regranted and len(demand.shapes) > 0)
 
 

@@ -388,10 +388,14 @@ class SessionHub:
     def _tell_demand(self) -> None:
         """An agent whose whole capacity is granted already has nothing to add."""
         self._demanding = None
+        # Agents of one size are asked for the same.
+        by_size: dict[Resources, pb.Demand] = {}
         for agent, session in self._sessions.items():
-            whole = self._fleet.room(agent).granted == session.capacity
-            wants = () if whole else self._wants.values()
-            demand = demand_of(wants, session.capacity)
+            size, demand = session.capacity, pb.Demand()
+            if self._fleet.room(agent).granted != size:
+                if size not in by_size:
+                    by_size[size] = demand_of(self._wants.values(), size)
+                demand.CopyFrom(by_size[size])
             demand.grant_number = session.grant_number
             if differs(session.told, demand, regranted=session.regranted):
                 session.told, session.regranted = demand, False
