@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controlplane.core.effects import Writes
@@ -26,6 +28,11 @@ def test_the_same_seed_gives_the_same_history():
     once, again = simulate(8, size), simulate(8, size)
     assert once == again
     assert simulate(9, size).digest != once.digest
+
+
+def test_leases_and_heartbeats_of_an_installation_violate_nothing():
+    size = replace(SHORT, usual_times=True)
+    assert simulate(3, size).attempts > 50
 
 
 def violated() -> str:
