@@ -42,6 +42,16 @@ def test_the_rest_of_the_shard_goes_on(bench):
     assert bench.state() is RunState.SUCCEEDED
 
 
+def test_a_run_that_can_be_read_is_taken_in_beside_one_that_cannot(bench):
+    bench.start(dag({"x": "", "y": "x"}, name="other"))
+    bench.recover(TORN)
+    bench.inventory()
+    bench.finish("x")
+    assert bench.assigned == ["y"]
+    bench.finish("y")
+    assert bench.state() is RunState.SUCCEEDED
+
+
 def test_an_attempt_that_is_set_aside_is_neither_cancelled_nor_acknowledged(bench):
     bench.recover(TORN)
     bench.inventory()
