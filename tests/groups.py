@@ -47,7 +47,7 @@ GROUPS = (
     Group("simulation", ("sim", "museum"), 120),
     Group("system", ("system", "integration"), 240, apart=("system/survival",)),
     Group("survival", ("system/survival",), 400, workers=2),
-    Group("docs", ("docs", "tidy", "mutants"), 60),
+    Group("docs", ("docs", "tidy", "mutants"), 120),
 )
 # A loaded machine is slower than the one the limits were set on; beyond this it is a hang.
 PATIENCE = 3
