@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 PAGE = Path(__file__).resolve().parents[2] / "docs/reliability.md"
 BEGIN, END = "<!-- totals: begin -->", "<!-- totals: end -->"
 COLUMNS = (
-    "begun",
+    "judged",
     "commit",
     "what",
     "rounds or seeds",
