@@ -11,13 +11,11 @@ import argparse
 import asyncio
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from mainspring.cli.exit_codes import CommandError, ExitCode
 from mainspring.cli.output import say
 
-from controlplane.cli.verify import Parser, dsn_of
-from controlplane.store.errors import SchemaError, StoreError
+from controlplane.cli.database import Parser, answered, dsn_of
 from controlplane.store.store import Store
 
 MOST_REASON = 500
@@ -26,15 +24,12 @@ MOST_REASON = 500
 def main(arguments: Sequence[str]) -> int:
     """Marks once; the answer is the exit code."""
     options = _parse(arguments)
-    try:
-        dsn = options.dsn or dsn_of(options.dsn_file, os.environ)
-        epochs = asyncio.run(_mark(dsn, options.reason.strip(), options.shard))
-    except CommandError as error:
-        return _failed(error.code, error.message, error.next_step)
-    except SchemaError as error:
-        return _failed(ExitCode.CONFLICT, str(error), "use the program of the same version")
-    except StoreError as error:
-        return _failed(ExitCode.UNREACHABLE, str(error), "check the DSN, and that it is up")
+    return answered(lambda: _recover(options))
+
+
+def _recover(options: argparse.Namespace) -> ExitCode:
+    dsn = dsn_of(options, os.environ)
+    epochs = asyncio.run(_mark(dsn, options.reason.strip(), options.shard))
     for shard, epoch in sorted(epochs.items()):
         say(f"shard {shard} recovers, in epochs above {epoch}")
     say("next:  `mainspring shard list` says until when, `mainspring approval list` what to decide")
@@ -43,13 +38,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="mainspring admin recover",
-        description="Say that a database went back in time.",
-        epilog='example: mainspring admin recover --reason "restored last night\'s backup"',
-        allow_abbrev=False,
+        "admin recover",
+        "that went back",
+        "Say that a database went back in time.",
+        '--reason "restored last night\'s backup"',
     )
-    parser.add_argument("--dsn", help="PostgreSQL that went back (or MAINSPRING_DSN)")
-    parser.add_argument("--dsn-file", type=Path, help="file that holds it")
     parser.add_argument("--shard", type=int, action="append", help="only this one; several times")
     parser.add_argument("--reason", required=True, help="why; at most 500 characters")
     options = parser.parse_args(arguments)
@@ -69,9 +62,3 @@ async def _mark(dsn: str, reason: str, shards: Sequence[int] | None) -> dict[int
         return await store.mark_restored(reason, shards)
     finally:
         await store.close()
-
-
-def _failed(code: ExitCode, sentence: str, next_step: str) -> ExitCode:
-    say(f"error: {sentence}")
-    say(f"next:  {next_step}")
-    return code

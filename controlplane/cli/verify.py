@@ -1,8 +1,7 @@
 """`verify`: judges a database that may be in use, and says what it violates.
 
-Decides where the database is looked for, what is printed, and the exit code: 0 nothing was found, 1
-something was, 5 the database cannot be read. Promises to change nothing. Does not know what is
-judged.
+Decides what is printed, and the exit code: 0 nothing was found, 1 something was. Promises to change
+nothing. Does not know what is judged.
 """
 
 from __future__ import annotations
@@ -12,16 +11,15 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from mainspring.cli.exit_codes import CommandError, ExitCode
-from mainspring.cli.output import Table, print_documents, print_tables, say
+from mainspring.cli.output import Table, print_documents, print_tables
 from mainspring.client.errors import InvalidArgumentError
 from mainspring.client.names import ANY_DAG, run_name
 from mainspring.definition.quantities import QuantityError, parse_duration
 
-from controlplane.store.errors import SchemaError, StoreError
+from controlplane.cli.database import Parser, answered, dsn_of
 from controlplane.store.evidence import EVER_US, EvidenceStore
 from controlplane.verify.findings import Findings, Invariant, Violation
 from controlplane.verify.verification import NoSuchRunError, Verification
@@ -42,26 +40,16 @@ class Asked:
 
 def main(arguments: Sequence[str]) -> int:
     """Verifies once; the answer is the exit code."""
-    try:
-        asked = parse(arguments, os.environ)
-        findings = asyncio.run(_verify(asked))
-    except CommandError as error:
-        return _failed(error.code, error.message, error.next_step)
-    except SchemaError as error:
-        return _failed(ExitCode.CONFLICT, str(error), "use the program of the same version")
-    except StoreError as error:
-        return _failed(ExitCode.UNREACHABLE, str(error), "check the DSN, and that it is up")
+    return answered(lambda: _judge(parse(arguments, os.environ)))
+
+
+def _judge(asked: Asked) -> ExitCode:
+    findings = asyncio.run(_verify(asked))
     if asked.form == "table":
         print_tables(tables(findings))
     else:
         print_documents(asked.form, [findings.as_document()])
     return ExitCode.OK if findings.clean else ExitCode.FAILED
-
-
-def _failed(code: ExitCode, sentence: str, next_step: str) -> ExitCode:
-    say(f"error: {sentence}")
-    say(f"next:  {next_step}")
-    return code
 
 
 async def _verify(asked: Asked) -> Findings:
@@ -106,25 +94,14 @@ def _violation(violation: Violation) -> Table:
     return table
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in the words of the other commands."""
-
-    def error(self, message: str) -> NoReturn:
-        say(f"error: {message}")
-        say(f"next:  {self.prog} --help")
-        self.exit(ExitCode.USAGE)
-
-
 def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Asked:
     """What a command line asks for. Raises CommandError; wrong flags end the process with 2."""
     parser = Parser(
-        prog="mainspring verify",
-        description="Judge what a database says against what must always hold.",
-        epilog="example: mainspring verify --since 24h",
-        allow_abbrev=False,
+        "verify",
+        "to read",
+        "Judge what a database says against what must always hold.",
+        "--since 24h",
     )
-    parser.add_argument("--dsn", help="PostgreSQL to read (or MAINSPRING_DSN)")
-    parser.add_argument("--dsn-file", type=Path, help="file that holds it")
     parser.add_argument("--run", help="one run: UUID, DAG/UUID, or its resource name")
     parser.add_argument("--since", help="only what is newer, such as 24h; and what is live")
     parser.add_argument("--output", choices=("table", "json", "yaml"), default="table")
@@ -132,28 +109,11 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str]) -> Asked:
     if options.run is not None and options.since is not None:
         parser.error("--run and --since exclude each other")
     return Asked(
-        dsn=options.dsn or dsn_of(options.dsn_file, environ),
+        dsn=dsn_of(options, environ),
         run=None if options.run is None else _run_of(options.run),
         since_us=None if options.since is None else _duration_us(options.since, parser),
         form=options.output,
     )
-
-
-def dsn_of(file: Path | None, environ: Mapping[str, str]) -> str:
-    """From a file that is named, else from the environment."""
-    how = "`mainspring up` starts a cluster here; --dsn or MAINSPRING_DSN names a database"
-    if file is None:
-        if dsn := environ.get("MAINSPRING_DSN"):
-            return dsn
-        raise CommandError("no database is known", ExitCode.UNREACHABLE, how)
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        sentence = f"no database is known: there is no {file}"
-        raise CommandError(sentence, ExitCode.UNREACHABLE, how) from None
-    except (OSError, ValueError) as error:
-        sentence = f"{file} cannot be read: {error}"
-        raise CommandError(sentence, ExitCode.NOT_ALLOWED, "check who may read it") from None
 
 
 def _run_of(text: str) -> tuple[str | None, bytes]:

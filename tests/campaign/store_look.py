@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import asyncpg
 
+from controlplane.store.connections import LOST_CONNECTIONS
 from tests.campaign.evidence import Evidence, Lines, boot_ns
 
 _DEADLINE_S = 10.0
@@ -41,14 +42,6 @@ TABLES = {
     "shards": SHARDS,
 }
 KNOWN_RUNS = "SELECT run_id FROM run WHERE run_id = ANY($1)"
-# InternalClientError: what asyncpg says of a connection that was thrown out in the middle.
-_FAILURES = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +121,12 @@ class EpochWatch:
                 connection = await asyncpg.connect(
                     self._dsn, timeout=_DEADLINE_S, command_timeout=_DEADLINE_S
                 )
-            except _FAILURES:
+            except LOST_CONNECTIONS:
                 await asyncio.sleep(0.05)
                 continue
             try:
                 await self._follow(connection)
-            except _FAILURES:
+            except LOST_CONNECTIONS:
                 pass  # it was restarted, or threw us out: ask again
             finally:
                 connection.terminate()

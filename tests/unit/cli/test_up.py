@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from mainspring.cli import up
+from mainspring.cli import server
 from mainspring.cli.exit_codes import ExitCode
 
 from controlplane.embedded.plan import DEFAULT_PORT, DEFAULT_SHARDS
@@ -22,7 +22,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         commands.append(command)
 
     monkeypatch.setattr("os.execv", execute)
-    monkeypatch.setattr(up, "find_spec", lambda _name: object())
+    monkeypatch.setattr(server, "find_spec", lambda _name: object())
     return commands
 
 
@@ -57,7 +57,7 @@ def test_the_data_folder_is_the_one_that_clients_look_in(
 def test_without_the_server_it_says_how_to_get_it(
     cli: Cli, executed: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(up, "find_spec", lambda _name: None)
+    monkeypatch.setattr(server, "find_spec", lambda _name: None)
     ended = cli("up")
     assert ended.code == ExitCode.NOT_ALLOWED
     assert "mainspring[local]" in ended.err

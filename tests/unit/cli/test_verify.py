@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from mainspring.cli import verify
+from mainspring.cli import server
 from mainspring.cli.exit_codes import ExitCode
 
 from tests.unit.cli.conftest import Cli
@@ -19,7 +19,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     commands: list[list[str]] = []
     monkeypatch.delenv("MAINSPRING_DSN", raising=False)
     monkeypatch.setattr("os.execv", lambda _program, command: commands.append(command))
-    monkeypatch.setattr(verify, "find_spec", lambda _name: object())
+    monkeypatch.setattr(server, "find_spec", lambda _name: object())
     return commands
 
 
@@ -51,7 +51,7 @@ def test_a_named_folder_goes_before_the_environment(
 def test_without_the_server_it_says_how_to_get_it(
     cli: Cli, executed: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "find_spec", lambda _name: None)
+    monkeypatch.setattr(server, "find_spec", lambda _name: None)
     ended = cli("verify")
     assert ended.code == ExitCode.NOT_ALLOWED
     assert "mainspring[local]" in ended.err

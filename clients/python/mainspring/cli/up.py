@@ -1,22 +1,19 @@
 """`mainspring up`: becomes the embedded cluster of `mainspring-server`.
 
-Decides: the data folder, so that all other commands find the cluster there. Promises: this process
-is replaced, not wrapped, so that signals and exit status are the server's own. Does not know what
-the server does with its flags.
+Decides: the data folder, so that all other commands find the cluster there. Does not know what the
+server does with its flags.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from mainspring.cli.exit_codes import CommandError, ExitCode
+from mainspring.cli.server import become
 from mainspring.client.settings import data_folder
 
 _AT_LEAST_ONE = Number(gte=1)
@@ -104,13 +101,4 @@ def up(
         "--heartbeat": heartbeat,
         "--attempt-lease": attempt_lease,
     }
-    given = [f"{name}={value}" for name, value in flags.items() if value is not None]
-    given += [f"--task-env={each}" for each in task_env or ()]
-    if find_spec("controlplane") is None:
-        raise CommandError(
-            "`mainspring up` needs the server, which is not installed here",
-            ExitCode.NOT_ALLOWED,
-            "pip install 'mainspring[local]'",
-        )
-    command = [sys.executable, "-P", "-m", "controlplane.cli", "up", *given]
-    os.execv(sys.executable, command)  # noqa: S606 -- no shell is wanted
+    become("up", "up", flags, [f"--task-env={each}" for each in task_env or ()])
