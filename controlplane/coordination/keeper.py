@@ -84,13 +84,15 @@ class LeaseKeeper:
     async def _hold(self, service: LeaseService, lease: int) -> LeaseEnd | None:
         """Renew until the lease is lost; None = stopping."""
         pause_s = self._settings.renew_ms / 1_000
+        withheld = False  # the last renewal that was due: a loop that turns again too late is why
         while not await service.pause(pause_s):
             stalled = self._stalled()
             renewed = None if stalled else await self._renew(service, lease)
             if renewed is False:
-                return LeaseEnd.GONE
+                return LeaseEnd.STALLED if withheld else LeaseEnd.GONE
             if self._now() >= self.valid_until:
                 return LeaseEnd.STALLED if stalled else LeaseEnd.EXPIRED
+            withheld = stalled
             pause_s = self._settings.renew_ms / 1_000 if renewed else self._backoff.next_s()
         return None
 
