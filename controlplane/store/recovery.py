@@ -87,10 +87,14 @@ async def _snapshot(connection: asyncpg.Connection, limit_ms: int) -> AsyncItera
 def needed_versions(
     dags: Iterable[DagRecord], schedules: Iterable[ScheduleRecord], runs: Iterable[RunRecord]
 ) -> list[tuple[DagKey, bytes]]:
-    """What a leader must have compiled before it serves, each once."""
-    scheduled = {row.key for row in schedules}
+    """What a leader must have compiled before it serves, each once.
+
+    The current version of a DAG says what its schedules make, and how many runs it may have at a
+    time: also of runs whose own version is an older one.
+    """
     wanted = {(row.key, row.digest) for row in runs}
-    wanted |= {(row.key, row.digest) for row in dags if row.key in scheduled}
+    heeded = {row.key for row in schedules} | {key for key, _ in wanted}
+    wanted |= {(row.key, row.digest) for row in dags if row.key in heeded}
     return sorted(wanted)
 
 

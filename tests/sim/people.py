@@ -59,7 +59,7 @@ class People:
         stored, digest = canonical(spec)
         self.versions[digest] = compile_version(TENANT, stored, digest)
         body = commands.apply_dag(spec.dag, digest, etag)
-        self._command(Asked("apply", spec.dag), body, version=(digest, stored))
+        self._command(Asked("apply", spec.dag, digest=digest), body, version=(digest, stored))
         if spec.dag not in self.dags:
             self.dags.append(spec.dag)
 

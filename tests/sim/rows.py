@@ -27,11 +27,15 @@ COUNTED = (*FAILURES, AttemptState.UNKNOWN)
 
 
 class Asked(NamedTuple):
-    """A command as somebody gave it. `bad`: it cannot be handled, and must be set aside."""
+    """A command as somebody gave it. `bad`: it cannot be handled, and must be set aside.
+
+    digest: of the version that is applied.
+    """
 
     kind: str
     dag: str
     run_id: bytes = b""
+    digest: bytes = b""
     bad: bool = False
 
 
@@ -256,11 +260,17 @@ class Rows:
         self._active[dag] += (state in ADMITTED) - (was in ADMITTED)
         if state is not RunState.RUNNING or was is RunState.RUNNING:
             return
-        # Runs may be admitted before and after a new version in one batch: the larger limit counts.
+        # Several versions may be current during one batch: the largest limit counts.
         heads = (self._tables["dag"].get(dag), self._after("dag", dag))
-        limits = [self._versions[row["digest"]].max_active_runs for row in heads if row]
+        digests = {row["digest"] for row in heads if row} | self._applied(dag)
+        limits = [self._versions[digest].max_active_runs for digest in digests]
         if 0 not in limits:
             self._limits[dag] = max(limits)
+
+    def _applied(self, dag: Key) -> set[bytes]:
+        """The versions of a DAG that commands of this commit make current, if only for a moment."""
+        commands = [self._asked.get(key[0]) for key, _, _ in self._changed("inbox")]
+        return {item.digest for item in commands if item and item.digest and item.dag == dag[1]}
 
     def _check_limits(self) -> None:
         for dag, limit in self._limits.items():

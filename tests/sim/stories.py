@@ -45,9 +45,11 @@ class Story(Watched):
 
     # What is done in it
 
-    def has(self, task: str, *plans: Plan, dag: str = DAG, **fields: Any) -> None:
+    def has(
+        self, task: str, *plans: Plan, dag: str = DAG, max_active_runs: int = 0, **fields: Any
+    ) -> None:
         """Applies a DAG of one task; its attempts do as planned, the last plan for all later."""
-        spec = pb.DagSpec(dag=dag)
+        spec = pb.DagSpec(dag=dag, max_active_runs=max_active_runs)
         item = spec.tasks.add(task=task, process=pb.ProcessSpec(argv=["work"]))
         item.resources.cpu = 1.0
         if (limit_s := fields.pop("disconnect_limit_s", None)) is not None:

@@ -182,6 +182,19 @@ async def leader_without_store(story: Story) -> None:
     story.people.cancel(*story.people.runs[0])
 
 
+async def queued_runs_of_an_older_version(story: Story) -> None:
+    """The DAG may have fewer runs at a time than the version of its queued runs said."""
+    await story.starts(Plan(2.0), max_active_runs=2)
+    for _ in range(4):
+        story.people.trigger(DAG)
+    await story.runs(2)
+    story.has("t", Plan(2.0), max_active_runs=1)
+    await pass_time(0.5)
+    story.leader.election.sees_etcd = False
+    story.keys.remove(0)
+    await story.ends()
+
+
 SCENES = (
     Scene(restart_after_spawn),
     Scene(old_assign_after_the_end),
@@ -193,6 +206,7 @@ SCENES = (
     Scene(stopped_leader),
     Scene(reboot_after_spawn),
     Scene(leader_without_store, agents=2),
+    Scene(queued_runs_of_an_older_version, agents=2),
 )
 
 

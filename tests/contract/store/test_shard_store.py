@@ -203,6 +203,19 @@ async def test_a_dag_without_schedules_or_runs_comes_without_its_spec(harness, l
     assert (await harness.store.recover(0)).versions == (VersionRow(*key, DIGEST, b"spec"),)
 
 
+async def test_the_current_version_comes_along_with_runs_of_an_older_one(harness, leader):
+    """It says how many runs the DAG may have at a time, those of other versions included."""
+    key, newer = dag_of(0), b"n" * 32
+    await harness.put_spec(DIGEST, b"spec")
+    await harness.put_spec(newer, b"newer")
+    await leader(Writes(dags=[dag_row(key)], runs=[run_row(1)]))
+    await leader(Writes(dags=[dag_row(key, newer, revision=2)]))
+    assert (await harness.store.recover(0)).versions == (
+        VersionRow(*key, DIGEST, b"spec"),
+        VersionRow(*key, newer, b"newer"),
+    )
+
+
 async def test_a_dag_is_replaced_and_keeps_its_creation(harness, leader):
     key = dag_of(0)
     await leader(Writes(dags=[dag_row(key)]))
