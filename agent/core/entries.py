@@ -212,8 +212,7 @@ class LeaseExtension:
     beat: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Rank:
+class Rank(NamedTuple):
     """The order of demands: the smallest goes first."""
 
     priority_class: int

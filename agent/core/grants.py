@@ -95,6 +95,8 @@ class Grants:
         self._changed = False
         self._closed = False
         self._others_expected = False
+        # What `_recallable` found; None: something has happened since.
+        self._found: list[tuple[str, Holding, Amount]] | None = None
 
     def held(self, node: str) -> Amount:
         """What a node holds: its grant, or, when it has vanished, what its attempts occupy."""
@@ -121,7 +123,7 @@ class Grants:
 
     def connect(self, node: str) -> None:
         """A session of the node is up; it starts with what its attempts occupy."""
-        self._changed = True
+        self._changed, self._found = True, None
         holding = self._holding(node)
         self._nodes[node] = Holding(
             connected=True,
@@ -131,13 +133,14 @@ class Grants:
         )
 
     def disconnect(self, node: str) -> None:
-        self._changed = True
+        self._changed, self._found = True, None
         holding = self._nodes[node]
         self._nodes[node] = Holding(running=holding.running, unacked=holding.unacked)
         self._sweep(node)
 
     def occupy(self, node: str, request: Amount) -> None:
         """An assignment was taken over."""
+        self._found = None
         holding = self._nodes[node]
         holding.running = holding.running.plus(request)
 
@@ -145,6 +148,7 @@ class Grants:
         """An attempt is over. Its slot stays with the node, unless the node is in debt."""
         holding = self._holding(node)
         self._changed = self._changed or len(self._nodes) > 1 or bool(holding.debt())
+        self._found = None
         holding.running = holding.running.minus(request)
         holding.unacked = holding.unacked.plus(request)
         self._sweep(node)
@@ -154,6 +158,7 @@ class Grants:
         asked back.
         """
         self._changed = self._changed or len(self._nodes) > 1
+        self._found = None
         holding = self._holding(node)
         holding.unacked = holding.unacked.minus(request)
         self._sweep(node)
@@ -165,7 +170,7 @@ class Grants:
 
     def move(self, source: str, target: str, request: Amount, *, running: bool) -> None:
         """Another node leads the shard of an attempt now: the slot of a running one goes along."""
-        self._changed = True
+        self._changed, self._found = True, None
         old, new = self._holding(source), self._holding(target)
         if running:
             old.running = old.running.minus(request)
@@ -184,7 +189,7 @@ class Grants:
         holding = self._nodes[node]
         if demand.grant_number != holding.number:
             return
-        self._changed = True
+        self._changed, self._found = True, None
         holding.wanted = [
             Wanted(shape.request, shape.count, shape.rank)
             for shape in demand.shapes
@@ -196,7 +201,7 @@ class Grants:
         holding = self._nodes[node]
         if release.number != holding.number:
             return
-        self._changed = True
+        self._changed, self._found = True, None
         holding.asked = NOTHING
         holding.recall_after_ms = mono_ms + RECALL_PAUSE_MS
         holding.grant = holding.told = holding.grant.minus(release.amount)
@@ -217,18 +222,19 @@ class Grants:
         if others_expected != self._others_expected:
             self._others_expected, self._changed = others_expected, True
         if self._changed:
-            self._changed = False
+            self._changed, self._found = False, None
             self._share_out(mono_ms)
             said.extend(self._news())
-        for name, holding, amount in self._askable():
+        for name, holding, amount in self._recallable():
             if holding.recall_after_ms <= mono_ms:
+                self._found = None
                 holding.asked = amount
                 said.append((name, Recall(holding.number, amount)))
         return said
 
     def next_deadline(self) -> int | None:
         """When a recall may be repeated; None: nobody waits for one."""
-        return min([holding.recall_after_ms for _, holding, _ in self._askable()], default=None)
+        return min([holding.recall_after_ms for _, holding, _ in self._recallable()], default=None)
 
     def _holding(self, node: str) -> Holding:
         return self._nodes.setdefault(node, Holding())
@@ -261,6 +267,8 @@ class Grants:
         shapes = [(name, holding, w) for name, holding in connected for w in holding.wanted]
         for name, holding, wanted in sorted(shapes, key=lambda shape: shape[2].rank):
             served = _fitting(wanted, free.plus(spare[name]))
+            if not served and self._short is not None:
+                continue
             needed = wanted.request.times(served)
             given = needed.minus(spare[name])
             if given:
@@ -284,6 +292,12 @@ class Grants:
                 holding.number += 1
                 holding.asked = NOTHING
                 yield name, Grant(holding.number, holding.grant)
+
+    def _recallable(self) -> list[tuple[str, Holding, Amount]]:
+        """See `_askable`. Looked up after every event, and most change nothing of it."""
+        if self._found is None:
+            self._found = self._askable()
+        return self._found
 
     def _askable(self) -> list[tuple[str, Holding, Amount]]:
         """Who could give back something that the shortfall lacks, and how much: unused room for

@@ -54,7 +54,7 @@ TRAPS: Mapping[str, int] = {"at-host": 12, "at-store": 12}
 FAULTS: Mapping[str, int] = {**NODE_FAULTS, **ETCD_FAULTS, **HOST_FAULTS, **TRAPS}
 MIXES = ("mixed", "mixed", "small", "wide", "deep", "timed")
 # Every seed of this kind draws the sizes of its world as well.
-SWARM_EVERY = 4
+SWARM_EVERY = 2
 
 
 class Net(NamedTuple):
