@@ -6,6 +6,7 @@ hold meanwhile.
 
 from __future__ import annotations
 
+from asyncio import TimerHandle
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -25,6 +26,7 @@ class Breakage:
         self._loop = cluster.loop
         self._network = cluster.network
         self._nodes = cluster.nodes
+        self._backups: list[TimerHandle] = []
         self.kinds: dict[str, Strike] = {
             "crash-node": self._crash_node,
             "stop-node": self._stop_node,
@@ -44,6 +46,8 @@ class Breakage:
         """Nothing is broken any more, but for nodes that come back a little later."""
         self._network.slow, self._network.loss = 1.0, 0.0
         self._cluster.database_down = False
+        for backup in self._backups:
+            backup.cancel()
         for node in self._nodes.values():
             node.election.sees_etcd = True
             node.go_on()
@@ -139,7 +143,7 @@ class Breakage:
     def _restore(self, random: Random) -> None:
         """The store is as it is now once more, a little later; all that wait for it are cut off."""
         put_back = partial(self._cluster.put_back, self._cluster.backup())
-        self._later(random, 0.5, 15.0, put_back)
+        self._backups.append(self._loop.call_later(random.uniform(0.5, 15.0), put_back))
 
     def _start_database(self) -> None:
         self._note("database up")

@@ -25,6 +25,7 @@ NODE_FAULTS: Mapping[str, int] = {
     "etcd-down": 3,
     "database-down": 3,
     "steal-keys": 3,
+    "restore": 2,
 }
 ETCD_FAULTS: Mapping[str, int] = {
     "etcd-hangs": 2,

@@ -15,7 +15,7 @@ from controlplane.core.shard.shard import Shard
 from controlplane.core.states import AttemptState, RunState
 from controlplane.leader.sessions.memories import Memories
 from controlplane.store.ports import EPOCH_LEAP
-from tests.sim import memory_store, swarm
+from tests.sim import memory_store
 from tests.sim.cluster import Backup
 from tests.sim.memory_store import MemoryDatabase
 from tests.sim.nodes import TIMES
@@ -248,9 +248,8 @@ def test_its_absence_is_seen(rule: Rule, monkeypatch: Patch):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4])
-def test_random_restores_double_nothing(seed: int, monkeypatch: Patch):
+def test_random_restores_double_nothing(seed: int):
     """Backups of lost histories are put back as well, one after the other."""
-    monkeypatch.setitem(swarm.FAULTS, "restore", 1)
     size = Options(nodes=2, shards=2, agents=4, dags=4, seconds=15.0, faults=("restore",))
     report = simulate(seed, size)
     assert report.faults["restore"]

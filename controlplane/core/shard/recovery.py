@@ -185,10 +185,14 @@ class Recovery:
         self._attempts.keep(attempt)
 
     def _ended(self, run: Run, record: EndRecord) -> None:
-        """A refused or given up attempt is tried again under its own number, and no row waits."""
+        """The number of the next attempt, where no row has it: a refused or given up attempt is
+        tried again under its own, and a person may have agreed to the next one after a failure.
+        """
         task = record.task
         if record.state == AttemptState.REJECTED or record.state in GIVEN_UP:
             run.numbers.setdefault(task, record.number)
+        elif run.tasks[task] == TaskState.READY:
+            run.numbers.setdefault(task, record.number + 1)
         if record.state in GIVEN_UP:
             self._book.late.remember(record.attempt_id, run, task)
             if task not in run.live:

@@ -560,6 +560,23 @@ def test_a_task_in_its_backoff_is_asked_for_when_that_is_over():
     assert next(iter(bench.store.live.values())).number == 2
 
 
+def test_an_approved_retry_counts_on_under_the_next_leader():
+    """The number of the next attempt was in rows that the approval has taken away."""
+    bench = running({"a": ""}, once=["a"], retry=retries(3))
+    bench.fail("a")
+    bench.put_back(bench.store)
+    bench.wait(1_000)
+    bench.inventory()
+    bench.decide("a", approved=True)
+    bench.recover()
+    bench.inventory()
+    [wait] = bench.store.waits.values()
+    assert wait.number == 2
+    bench.decide("a", approved=True)
+    bench.wait(HOLD_MS)
+    assert next(iter(bench.store.live.values())).number == 2
+
+
 def test_what_was_cleared_goes_with_its_run():
     bench, _ = forgotten(once=["a"])
     bench.held.clear()
