@@ -38,6 +38,10 @@ class Admission:
         known = self._adopted.get(agent) == incarnation
         return known and self._book.fleet.room(agent).incarnation == incarnation
 
+    def has_told(self, agent: str) -> bool:
+        """Whether some incarnation of the agent has told this session what it holds."""
+        return agent in self._adopted
+
     def release(self, agent: str) -> None:
         """The session of an agent ended."""
         self._wake(agent)

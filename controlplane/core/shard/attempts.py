@@ -189,7 +189,7 @@ class Attempts:
             held |= self._take_strays(event)
         for finished in event.finished:
             if finished.attempt_id not in held:
-                self._outcomes.finished(finished)
+                self._outcomes.told(finished)
         for attempt_id, started_us in event.live:
             if attempt_id in book.attempts:
                 if started_us:

@@ -59,7 +59,16 @@ class Outcomes:
         self._aftermath = aftermath
 
     def finished(self, event: Finished) -> None:
-        """A result arrived; it is acknowledged once what it says is durable. One of an attempt that
+        """A result arrived. After a restore, one of which nothing is known says too little before
+        the inventory of its agent: that says it again, and what it is of.
+        """
+        book, attempt_id = self._book, event.attempt_id
+        known = attempt_id in book.attempts or book.late.knows(attempt_id)
+        if known or not self._aftermath.holding or self._admission.has_told(event.agent):
+            self.told(event)
+
+    def told(self, event: Finished) -> None:
+        """A result counts; it is acknowledged once what it says is durable. One of an attempt that
         was set aside is not: its agent keeps it for a leader that can read what it is of.
         """
         book = self._book

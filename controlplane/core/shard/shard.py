@@ -111,7 +111,7 @@ class Shard:
             LeaseDue: lambda timer: outcomes.give_up(*timer),
             HoldDue: lambda _: aftermath.turn(),
             HeldDue: lambda _: aftermath.release(),
-            ResultDue: lambda timer: outcomes.finished(timer.event),
+            ResultDue: lambda timer: outcomes.told(timer.event),
         }
 
     def recover(self, stored: Recovered, now: Now) -> tuple[SetAside, ...]:

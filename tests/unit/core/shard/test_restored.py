@@ -197,6 +197,18 @@ def test_what_ends_in_the_step_that_makes_it_live_counts_in_a_batch_of_its_own()
     assert bench.state() is RunState.SUCCEEDED
 
 
+def test_a_result_that_comes_before_the_inventory_waits_for_it():
+    """It was told to the leader before, or passed the inventory: nobody knows what it is of."""
+    bench, (agent, attempt_id) = forgotten()
+    end = finished(agent, attempt_id, SUCCEEDED, bench.now.wall_us)
+    bench.step(end)
+    assert bench.acknowledged == []
+    bench.inventory(live={}, finished=[end])
+    bench.wait(1)
+    assert bench.acknowledged == [attempt_id]
+    assert bench.state() is RunState.SUCCEEDED
+
+
 def test_an_attempt_of_which_nobody_hears_is_lost_as_always():
     bench, (_, attempt_id) = forgotten()
     bench.inventory(live={attempt_id: bench.now.wall_us})
