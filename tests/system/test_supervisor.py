@@ -181,7 +181,7 @@ async def test_what_is_stopped_gets_a_signal_then_no_choice(agent, pipe):
     agent.link.stop(ID, EndCause.CANCELLED, LONG_MS)
     gentle = await agent.next(ProcessExited, ID)
     assert (gentle.signal, gentle.cause) == (signal.SIGTERM, EndCause.CANCELLED)
-    agent.link.stop(OTHER_ID, EndCause.CANCELLED, 300)
+    agent.link.stop(OTHER_ID, EndCause.CANCELLED, 3_000)
     assert await pipe.word() == "asked"
     forced = await agent.next(ProcessExited, OTHER_ID)
     assert (forced.signal, forced.cause) == (signal.SIGKILL, EndCause.CANCELLED)

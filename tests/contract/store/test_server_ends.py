@@ -234,9 +234,13 @@ async def test_a_backend_killed_takes_all_others_with_it_and_they_come_back(stor
     with pytest.raises(CommitUnknown):
         await batch
 
-    async def back() -> bool:
-        return await outcome_of(READS["list_agents"], store) is None
+    async def ended() -> bool:
+        return admin.is_closed()
 
+    async def back() -> bool:
+        return not any((await outcomes_of(READS, store)).values())
+
+    await eventually(ended)
     await eventually(back)
     await works_again(store)
     await settled(store)
