@@ -268,6 +268,7 @@ class Grants:
         for name, holding, wanted in sorted(shapes, key=lambda shape: shape[2].rank):
             served = _fitting(wanted, free.plus(spare[name]))
             if not served and self._short is not None:
+                # It gets nothing, and room is held for one shape only.
                 continue
             needed = wanted.request.times(served)
             given = needed.minus(spare[name])

@@ -39,7 +39,7 @@ class Admission:
         return known and self._book.fleet.room(agent).incarnation == incarnation
 
     def has_told(self, agent: str) -> bool:
-        """Whether some incarnation of the agent has told this session what it holds."""
+        """Whether an inventory of the agent was taken in, of whatever incarnation."""
         return agent in self._adopted
 
     def release(self, agent: str) -> None:

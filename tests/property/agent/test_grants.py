@@ -88,9 +88,15 @@ class World:
         self.settle()
 
     def settle(self) -> None:
+        self.check_recalls()
         for name, entry in self.grants.settle(self.now):
             self.nodes[name].from_agent.append(entry)
+        self.check_recalls()
         assert WHOLE.covers(self.grants.total()), "more is held than there is"
+
+    def check_recalls(self) -> None:
+        remembered = self.grants._recallable()
+        assert remembered == self.grants._askable(), "a recall is out of date"
 
     def new_task(self) -> None:
         self.made += 1

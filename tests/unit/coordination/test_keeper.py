@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from controlplane.coordination.errors import EtcdUnavailable
 from controlplane.coordination.keeper import LeaseKeeper
 from controlplane.coordination.records import Grant, LeaseEnd, LeaseGranted, LeaseLost
@@ -15,8 +17,8 @@ SETTINGS = CoordinationSettings(
 class Service:
     """etcd's lease service and the time, as a story tells them.
 
-    The story is asked at every pause, and gets the number of the pause; it says how the main loop
-    and etcd fare from then on, and False to stop the keeper.
+    The story is asked at every pause and gets this service, which knows the number of the pause; it
+    says how the main loop and etcd fare from then on, and False to stop the keeper.
     """
 
     def __init__(self, story):
@@ -83,28 +85,18 @@ def test_a_lease_that_nobody_renews_for_a_stalled_loop_ends_as_stalled():
     assert changes == [LeaseGranted(1), LeaseLost(1, LeaseEnd.STALLED), LeaseGranted(2)]
 
 
-def test_a_loop_that_turns_again_too_late_is_why_its_lease_is_gone():
-    """The keeper asks again, and learns that etcd ended the lease during the stall."""
+@pytest.mark.parametrize(("turns_at", "gone_at", "reason"), [(6, 6, "STALLED"), (4, 8, "GONE")])
+def test_a_stall_is_why_a_lease_is_gone_unless_it_was_renewed_since(turns_at, gone_at, reason):
+    """The main loop turns again; the keeper asks, and learns that etcd ended the lease."""
 
     def story(service):
-        service.ticks = not 1 < service.pauses < 6
-        if service.pauses == 6:
+        service.ticks = not 1 < service.pauses < turns_at
+        if service.pauses == gone_at:
             service.ends_at = 0.0
         return service.granted < 2
 
     changes, _ = told(story)
-    assert changes == [LeaseGranted(1), LeaseLost(1, LeaseEnd.STALLED), LeaseGranted(2)]
-
-
-def test_a_stall_that_was_forgiven_is_not_why_a_later_lease_is_gone():
-    def story(service):
-        service.ticks = not 1 < service.pauses < 4
-        if service.pauses == 8:
-            service.ends_at = 0.0
-        return service.granted < 2
-
-    changes, _ = told(story)
-    assert changes == [LeaseGranted(1), LeaseLost(1, LeaseEnd.GONE), LeaseGranted(2)]
+    assert changes == [LeaseGranted(1), LeaseLost(1, LeaseEnd[reason]), LeaseGranted(2)]
 
 
 def test_without_answers_the_lease_expires():
