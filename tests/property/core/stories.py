@@ -54,8 +54,10 @@ POLICIES = (
     (OnDisconnect.CONTINUE, OVERTIME_MS),
     (OnDisconnect.RETRY, OVERTIME_MS),
 )
+# Clocks drift apart in an overtime, too.
+DRIFT_MS = -(-LEASES.drift_ms * OVERTIME_MS // LEASES.lease_ms)
 # After it everything is given up that was live before, also after a takeover in between.
-SILENCE_MS = LOST_MS + OVERTIME_MS + LEASES.authority_ms + 1
+SILENCE_MS = LOST_MS + OVERTIME_MS + DRIFT_MS + LEASES.authority_ms + 1
 
 
 class Move(NamedTuple):
