@@ -147,6 +147,16 @@ def test_cancelled_heap_entries_are_bounded_by_the_live_ones():
     assert not wheel.cancel(live)
 
 
+def test_the_heap_is_made_anew_when_more_than_half_of_it_is_cancelled():
+    wheel: Wheel[str] = Wheel(0)
+    first, *ids = [wheel.insert(2 * HORIZON_MS + at, "x") for at in range(17)]
+    sizes = []
+    for timer_id in (first, *reversed(ids)):
+        wheel.cancel(timer_id)
+        sizes.append(len(wheel._overflow))
+    assert sizes == [16] * 9 + [7] * 4 + [3] * 2 + [1, 0]
+
+
 def test_a_cancelled_heap_entry_between_live_ones_never_fires():
     wheel: Wheel[str] = Wheel(0)
     far = 2 * HORIZON_MS
@@ -233,6 +243,12 @@ class WheelAgainstSortedList(RuleBasedStateMachine):
         due = sorted(entry for entry in self.model.values() if entry[0] <= self.now_ms)
         assert self.wheel.advance(self.now_ms) == [payload for _, payload in due]
         self.model = {key: entry for key, entry in self.model.items() if entry not in due}
+
+    @invariant()
+    def cancelled_heap_entries_are_counted(self):
+        wheel = self.wheel
+        gone = [e for e in wheel._overflow if wheel._sequence[e[2]] != e[1]]
+        assert wheel._stale == len(gone)
 
     @invariant()
     def next_deadline_is_a_bound(self):
