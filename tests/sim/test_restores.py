@@ -153,6 +153,25 @@ async def known_and_acknowledged(story: Story) -> None:
     assert len(set(story.ids)) == len(story.ids) == 2
 
 
+async def known_and_acknowledged_to_another(story: Story) -> None:
+    """As before, but somebody leads already when the agent comes to tell."""
+    await story.starts(SHORT)
+    await story.runs()
+    backup = story.backup()
+    await story.ends()
+    story.has("k", SHORT, dag="next")
+    story.people.trigger("next")
+    await story.ends()
+    story.host.crash_agent()
+    story.put_back(backup)
+    story.kill_node(story.leader)
+    await story.until(lambda: story.epoch == 2)
+    story.host.start_agent()
+    assert await story.ends(within_s=3 * HOLD_S) is RunState.SUCCEEDED
+    assert story.states == [THE_LOST, SUCCEEDED]
+    assert len(set(story.ids)) == len(story.ids) == 2
+
+
 class Rule(NamedTuple):
     """A rule, told by its absence; `seen_by`: what the story then says."""
 
@@ -211,12 +230,17 @@ def agents_are_believed(patch: Patch) -> None:
     patch.setattr(Memories, "hear", lambda *_: None)
 
 
+def who_was_deposed_hears_nothing(patch: Patch) -> None:
+    patch.setattr(Memories, "_leads", lambda *_: True)
+
+
 RULES = [
     Rule(nothing_is_assigned_for_a_period, cut_off_with_it, "I3", agents=2),
     Rule(epochs_are_above_those_of_agents, leaders_were_other_ones, "it does not come to pass"),
     Rule(unknown_attempts_are_not_stopped, runs_on, "assert"),
     Rule(old_attempts_are_not_sent_again, known_and_acknowledged, "assert"),
     Rule(harmful_tasks_are_asked_for, not_to_be_done_twice, "assert"),
+    Rule(who_was_deposed_hears_nothing, known_and_acknowledged_to_another, "I4"),
     Rule(agents_are_believed, nobody_else_remembers, "I3"),
 ]
 STORIES = [

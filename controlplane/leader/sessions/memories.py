@@ -4,8 +4,8 @@ Decides which words have to be put before the store: an agent keeps the highest 
 each shard durably, and it hears of a batch only when that is committed; what the leader here said
 itself since its takeover needs no proof, anything else does. Promises that a word is put before the
 store again until that answers, and that words of a shard under judgement are known: what their
-agents hold must wait for it, since a leader that knows nothing would stop it. Does not know what
-the store finds out by them.
+agents hold must wait for it, since a leader that knows nothing would stop it, or start it again.
+Does not know what the store finds out by them.
 """
 
 from __future__ import annotations
@@ -63,8 +63,10 @@ class Memories:
             self._ask(word, claim, batches)
 
     def withdraw(self, claim: Claim) -> None:
-        """A shard is not led here any more."""
+        """A shard is not led here any more: nobody here waits for what is said of it."""
         del self._led[claim.shard]
+        self._asking.pop(claim.shard, None)
+        self._asked.set()
 
     def words(self, shard: int) -> list[ShardWord]:
         """All that was heard of a shard."""
@@ -88,18 +90,27 @@ class Memories:
                 for shard, names in self._asking.items()
                 for name in names
             ]
+            led, asking = dict(self._led), {word.shard for word in words}
             try:
-                # None: what was asked last has been forgotten meanwhile.
+                # None: what was asked last is forgotten, or was for a leader that has gone.
                 await testify(store, words, self._stats)
+                epochs = {shard: (await store.read_shard(shard)).epoch for shard in asking}
             except StoreError as error:
                 _log.info("memories_not_judged", error=str(error))
                 await asyncio.sleep(RETRY_S)
                 self._asked.set()
             else:
-                self._settle(words)
+                self._settle([word for word in words if self._leads(word.shard, led, epochs)])
                 deferred, self._deferred = self._deferred, []
                 for do in deferred:
                     do()
+
+    def _leads(self, shard: int, led: dict[int, Led], epochs: dict[int, int]) -> bool:
+        """Whether who led a shard here when the store was asked still does. A leader that was
+        deposed, maybe by these very words, would take what an agent holds for news of its own rows:
+        until it goes, its shard stays under judgement.
+        """
+        return self._led.get(shard) is led[shard] and led[shard][0].epoch == epochs[shard]
 
     def _drop(self, shard: int, name: tuple[int, bytes]) -> None:
         del self._heard[shard][name]

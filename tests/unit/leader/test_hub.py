@@ -14,7 +14,7 @@ from controlplane.leader.sessions import outbox
 from controlplane.leader.sessions.hub import SessionHub
 from controlplane.leader.sessions.roster import Roster
 from controlplane.leader.sessions.session import Refused
-from controlplane.store.records import ShardWord
+from controlplane.store.records import ShardState, ShardWord
 from controlplane.telemetry.stats import Stats
 from tests.sim.virtual import pass_time
 from tests.unit.leader.harness import LoopClock, virtual
@@ -473,6 +473,9 @@ class Judge:
         self.asked += words
         await self.free.wait()
         return []
+
+    async def read_shard(self, shard):
+        return ShardState(shard, 7, 0, b"", "", "", 0)
 
 
 @virtual

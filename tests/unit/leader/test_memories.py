@@ -9,7 +9,7 @@ import pytest
 from controlplane.leader.claim import Claim
 from controlplane.leader.sessions.memories import RETRY_S, TAKEOVERS_KEPT, Memories
 from controlplane.store.errors import StoreUnavailable
-from controlplane.store.records import ShardWord
+from controlplane.store.records import ShardState, ShardWord
 from controlplane.telemetry.stats import Stats
 from tests.sim.virtual import pass_time, run_virtual
 
@@ -27,6 +27,7 @@ class Judge:
     def __init__(self, *unknown: ShardWord) -> None:
         self.unknown, self.asked, self.marks = unknown, [], []
         self.away = 0
+        self.epoch = CLAIM.epoch
         self.before_answer = lambda: None
 
     async def contradicted(self, words):
@@ -35,11 +36,16 @@ class Judge:
             self.away -= 1
             raise StoreUnavailable("away")
         self.asked.append(sorted(words))
-        return [word for word in words if word in self.unknown]
+        known = self.epoch if self.marks else 0
+        return [word for word in words if word in self.unknown and word.epoch > known]
 
     async def mark_restored(self, reason, words):
         self.marks.append(reason)
+        self.epoch = 1_008
         return {0: 1_008} if len(self.marks) == 1 else {}
+
+    async def read_shard(self, shard):
+        return ShardState(shard, self.epoch, 0, HOLDER, "", "", 0)
 
 
 def judged(memories, judge):
@@ -152,6 +158,31 @@ def test_a_word_that_the_store_does_not_know_raises_one_alarm():
     assert len(judge.marks) == 1
     assert "epoch 8 of shard 0" in judge.marks[0]
     assert stats.counters()["stores_went_back"] == 1
+
+
+@pytest.mark.parametrize("by_others", [False, True], ids=["by these words", "by others"])
+def test_a_leader_that_was_deposed_is_told_nothing_more(by_others):
+    word = ShardWord(0, 6, OTHER, 99)
+    memories, judge = hearing(word), Judge() if by_others else Judge(word)
+    if by_others:
+        judge.epoch = 1_008
+    waiting = []
+    memories.defer(lambda: waiting.append(memories.judging(0)))
+    judged(memories, judge)
+    assert waiting == [True]
+    memories.withdraw(CLAIM)
+    memories.lead(Claim(0, 1_009, HOLDER, restored_epoch=1_008), Batches())
+    assert not memories.judging(0)
+
+
+def test_what_waits_for_a_leader_that_goes_is_looked_at_then():
+    memories, judge = hearing(ShardWord(0, 8, OTHER, 1)), Judge()
+    judge.before_answer = lambda: memories.withdraw(CLAIM) if not judge.asked else None
+    assert judged(memories, judge) == 1
+    memories.defer(lambda: None)
+    memories.lead(CLAIM, Batches())
+    memories.withdraw(CLAIM)
+    assert judged(memories, judge) == 1
 
 
 def test_the_words_of_the_highest_takeovers_are_kept():
