@@ -104,7 +104,9 @@ class ReadyQueue:
 
     def claims(self) -> dict[Shape, int]:
         """Since when the next task of every parked shape is ready."""
-        return {shape: self._shapes[shape][0][1] for shape in self._parked}
+        heaps = ((shape, self._shapes.get(shape)) for shape in self._parked)
+        # `want` may have found that nothing is left.
+        return {shape: heap[0][1] for shape, heap in heaps if heap}
 
     def want(self) -> Want:
         """What the parked tasks would use.

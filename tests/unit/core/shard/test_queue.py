@@ -164,3 +164,14 @@ def test_what_is_out_of_date_is_not_wanted():
     assert waiting.queue.want() == NO_WANT
     waiting.queue.begin()
     assert waiting.all() == []
+
+
+def test_a_parked_shape_of_which_nothing_is_left_claims_nothing():
+    waiting = Waiting(requests={"a": cores(1), "b": cores(2)})
+    waiting.push("a", at=1)
+    waiting.push("b", at=2)
+    assert [waiting.park(), waiting.park()] == ["a", "b"]
+    waiting.run.move(0, TaskEvent.CANCEL)
+    [wanted] = waiting.queue.want()
+    assert wanted.request == cores(2)
+    assert waiting.queue.claims() == {(2_000, 0): 2}
