@@ -80,6 +80,7 @@ class AgentCore:
         self._containment: Containment | None = None
         self._stop_at_ms: int | None = None
         self._farewell_ms: int | None = None
+        self._ended = False
         self._handlers: dict[type[object], Callable[..., None]] = {
             events.NodeConnected: self._on_connected,
             events.Frame: self._on_frame,
@@ -214,7 +215,7 @@ class AgentCore:
         if event.handing_over:
             self._stop_at_ms = None
             turn.end(Exit())
-        elif self._stop_at_ms is None:
+        elif self._stop_at_ms is None and not self._ended:
             self._stop_at_ms = turn.now.mono_ms + STOP_LIMIT_MS
             self._farewell_ms = turn.now.mono_ms + FAREWELL_MS
             self.grants.close()
@@ -230,6 +231,9 @@ class AgentCore:
         told = not len(attempts) and self._farewell_ms is None
         over = (told or not self.sessions.welcomed()) and not attempts.unfinished
         if over or turn.now.mono_ms >= stop_at_ms:
+            # Said once: it may have to wait for the disk, and no deadline is left meanwhile.
+            self._stop_at_ms = self._farewell_ms = None
+            self._ended = True
             turn.end(EndSupervisor(), Exit())
 
     def _give_up(self, link: Link, reason: str, turn: Turn) -> None:

@@ -234,6 +234,20 @@ def test_a_stop_before_any_supervisor_answered_waits_for_one_as_long_as_it_may()
     assert driver.last == [EndSupervisor(), Exit()]
 
 
+def test_the_end_is_said_once_and_nothing_is_due_for_it_any_more():
+    """What stands before it may wait for the disk: nobody must turn in circles meanwhile."""
+    held = journal(AcceptedRecord(assignment(1), 9_000))
+    driver = Driver(state=held, supervised=False)
+    driver.handle(STOP)
+    driver.tick(STOP_LIMIT_MS)
+    assert driver.last == [EndSupervisor(), Exit()]
+    assert driver.core.next_deadline() is None
+    driver.tick()
+    assert driver.last == []
+    assert driver.handle(STOP) == []
+    assert driver.core.next_deadline() is None
+
+
 def test_the_next_deadline_is_the_nearest_of_all():
     driver, stream = connected()
     driver.tick()
