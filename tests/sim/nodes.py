@@ -148,6 +148,11 @@ class SimNode:
             self._loop.create_task(self.election.run()),
         ]
 
+    def leads(self, shard: int, epoch: int, holder: bytes) -> bool:
+        """Whether it runs and leads a shard by this takeover."""
+        led = self.hub.memories._led.get(shard) if self.alive and not self.stopped else None
+        return led is not None and led[0][:3] == (shard, epoch, holder)
+
     @property
     def stopped(self) -> bool:
         """Whether it stands still."""
