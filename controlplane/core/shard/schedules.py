@@ -63,13 +63,19 @@ class Schedules:
         for name, definition in wanted.items():
             if name not in head.schedules:
                 # `@once` is due at once: hence strictly after the moment before.
-                after_us = after.get(name, now_us - 1)
+                after_us = max(after.get(name, now_us - 1), self._told(head.key, name))
                 timetable = parse_definition(definition, after_us + 1)
                 due_us = next_instant(timetable, after_us)
                 schedule = Schedule(name, definition, timetable, due_us)
                 head.schedules[name] = schedule
                 self._book.touch_schedule(head.key, schedule)
                 self.arm(head, schedule)
+
+    def _told(self, key: DagKey, name: str) -> int:
+        """The last instant of a schedule that has come to its end in this step; 0: none has."""
+        rows = self._book.effects.writes.instants
+        mine = (row.instant_us for row in rows if row[:3] == (*key, name))
+        return max(mine, default=0)
 
     def _drop(self, head: DagHead, schedule: Schedule) -> None:
         self._disarm(schedule)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from controlplane.core.effects import InstantOutcome
+from controlplane.core.events import PauseDag
 from controlplane.core.shard.schedules import (
     ABSENT,
     KEYS_FOR_COMMANDS,
@@ -207,6 +208,19 @@ def test_a_schedule_removed_and_added_in_one_step_stays():
     effects = bench.step(bench.applying(without), bench.applying(again))
     assert not effects.writes.schedules_gone
     assert next_us(bench) == HALF_PAST_US
+
+
+def test_what_was_skipped_in_a_step_is_not_due_again_for_who_comes_back_in_it():
+    bench = ShardBench()
+    once, without = dag({"a": ""}, schedules={"now": "cron UTC @once"}), dag({"b": ""})
+    resuming = PauseDag(next(bench.serials), KEY, False, "")
+    bench.apply(without)
+    bench.pause()
+    applying = [bench.applying(version) for version in (once, without, once)]
+    bench.step(applying[0], resuming, *applying[1:])
+    assert ledger(bench) == [(0, "SKIPPED")]
+    bench.wait(1)
+    assert [row.instant_us - NOON_US for row in bench.store.instants.values()] == [0, 1]
 
 
 def test_once_is_due_at_once_and_never_again():
