@@ -26,6 +26,7 @@ from mainspring.client.client import Client
 from mainspring.client.errors import MainspringError
 from mainspring.ledger import LedgerEntry, read_ledger
 
+from controlplane.coordination.rendezvous import preferred
 from controlplane.embedded.preparation import ADMIN, Preparation
 from tests.servers.etcd import EtcdServer, free_port
 from tests.servers.fault_proxy import FaultProxy, ProxyThread, by_process
@@ -217,6 +218,12 @@ class Parts:
         shards = self.client.admin.shards().shards
         alive = {name for name, node in self.nodes.items() if node.running}
         return all(shard.epoch > 0 and shard.node in alive for shard in shards)
+
+    def at_rest(self) -> bool:
+        """Whether every shard is led by the node that should lead it: none is handed over soon."""
+        alive = [name for name, node in self.nodes.items() if node.running]
+        shards = enumerate(self.client.admin.shards().shards)
+        return all(shard.node == preferred(number, alive) for number, shard in shards)
 
     def connected(self, *agents: str) -> bool:
         """Whether the nodes know these agents, as a node says that leads something."""

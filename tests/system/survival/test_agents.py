@@ -302,8 +302,10 @@ def test_two_agents_on_one_folder(parts):
 
 def test_disk_wiped_while_the_old_process_lives(parts, evidence, tmp_path):
     """Its successor is another incarnation, refused while the old one lives. The old one ends as
-    soon as it has something to write down, and its tasks end with their leases.
+    soon as it has something to write down (which a shard that is handed over would be), and its
+    tasks end with their leases.
     """
+    eventually(parts.at_rest)
     run, agent = held(parts, evidence, tmp_path)
     supervisor = agent.supervisor()
     wipe(agent.work)
