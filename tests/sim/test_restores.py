@@ -135,8 +135,8 @@ async def not_to_be_done_twice(story: Story) -> None:
     assert len(story.ids) == 3
 
 
-async def known_and_acknowledged(story: Story) -> None:
-    """The store has its live row still, its agent has forgotten it and starts anew meanwhile."""
+async def before_it_was_acknowledged(story: Story) -> Backup:
+    """A backup that has the live row of an attempt which its agent has forgotten since."""
     await story.starts(SHORT)
     await story.runs()
     backup = story.backup()
@@ -145,31 +145,33 @@ async def known_and_acknowledged(story: Story) -> None:
     story.has("k", SHORT, dag="next")
     story.people.trigger("next")
     await story.ends()
-    story.put_back(backup)
-    story.host.crash_agent()
-    story.host.start_agent()
+    return backup
+
+
+async def is_done_again(story: Story) -> None:
+    """What was acknowledged and forgotten is given up first, and then done under another id."""
     assert await story.ends(within_s=3 * HOLD_S) is RunState.SUCCEEDED
     assert story.states == [THE_LOST, SUCCEEDED]
     assert len(set(story.ids)) == len(story.ids) == 2
 
 
+async def known_and_acknowledged(story: Story) -> None:
+    """The store has its live row still, its agent has forgotten it and starts anew meanwhile."""
+    story.put_back(await before_it_was_acknowledged(story))
+    story.host.crash_agent()
+    story.host.start_agent()
+    await is_done_again(story)
+
+
 async def known_and_acknowledged_to_another(story: Story) -> None:
     """As before, but somebody leads already when the agent comes to tell."""
-    await story.starts(SHORT)
-    await story.runs()
-    backup = story.backup()
-    await story.ends()
-    story.has("k", SHORT, dag="next")
-    story.people.trigger("next")
-    await story.ends()
+    backup = await before_it_was_acknowledged(story)
     story.host.crash_agent()
     story.put_back(backup)
     story.kill_node(story.leader)
     await story.until(lambda: story.epoch == 2)
     story.host.start_agent()
-    assert await story.ends(within_s=3 * HOLD_S) is RunState.SUCCEEDED
-    assert story.states == [THE_LOST, SUCCEEDED]
-    assert len(set(story.ids)) == len(story.ids) == 2
+    await is_done_again(story)
 
 
 class Rule(NamedTuple):
