@@ -18,11 +18,11 @@ from controlplane.telemetry.stats import Stats
 _log = structlog.get_logger(__name__)
 
 
-async def testify(store: ShardStore, words: Sequence[ShardWord], stats: Stats) -> bool:
-    """Whether the store went back since the words were said. Raises StoreUnavailable."""
+async def testify(store: ShardStore, words: Sequence[ShardWord], stats: Stats) -> None:
+    """Marks all shards if the store forgot one of the words. Raises StoreUnavailable."""
     wrong = await store.contradicted(words) if words else []
     if not wrong:
-        return False
+        return
     worst = max(wrong, key=lambda word: (word.epoch, word.batch))
     reason = (
         f"batch {worst.batch} of epoch {worst.epoch} of shard {worst.shard} was committed"
@@ -32,4 +32,3 @@ async def testify(store: ShardStore, words: Sequence[ShardWord], stats: Stats) -
     if epochs:
         stats.count("stores_went_back")
         _log.error("store_went_back", reason=reason, shards=sorted(epochs))
-    return True
